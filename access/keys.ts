@@ -1,0 +1,61 @@
+/**
+ * API keys. A key's text is `sk_test_` or `sk_live_`, the body of its public id, then 160 random bits; only a
+ * digest is stored, found by the public id and compared in constant time.
+ */
+import { hash, timingSafeEqual } from 'node:crypto'
+import type { Scope } from '@coffer/core/http-server.ts'
+import { type Id, idPrefixes, isId, newId, newSecretText } from '@coffer/core/ids.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import * as queries from './queries.ts'
+
+const idBodyLength = 26
+const secretLength = 32
+const keyPattern = /^sk_(test|live)_([0-9a-hjkmnp-tv-z]{26})([0-9a-hjkmnp-tv-z]{32})$/
+
+export type Mode = 'sandbox' | 'live'
+const prefixes: Record<Mode, string> = { sandbox: 'sk_test_', live: 'sk_live_' }
+
+export type KnownKey = {
+  key_id: Id<'apiKey'>
+  merchant_id: Id<'merchant'>
+  owner: string
+  scopes: Scope[]
+}
+
+export function newKeyText(mode: Mode): string {
+  return `${prefixes[mode]}${newId('apiKey').slice(idPrefixes.apiKey.length)}${newSecretText(secretLength)}`
+}
+
+function keyIdOf(keyText: string): Id<'apiKey'> {
+  const start = prefixes.sandbox.length
+  return `${idPrefixes.apiKey}${keyText.slice(start, start + idBodyLength)}`
+}
+
+const digestOf = (keyText: string) => hash('sha256', keyText, 'buffer')
+
+/** The key this text is, or undefined: unknown, expired, revoked, and of the other mode look the same. */
+export async function findKey(database: Database, mode: Mode, keyText: string): Promise<KnownKey | undefined> {
+  if (!keyPattern.test(keyText) || !keyText.startsWith(prefixes[mode])) return undefined
+  const row = await queries.findApiKey(database, keyIdOf(keyText))
+  if (row === undefined || !timingSafeEqual(row.key_hash, digestOf(keyText)) || !row.usable) return undefined
+  return row
+}
+
+/** Makes sure that this key exists, with a merchant of its own. Doing it again changes nothing. */
+export async function ensureFirstKey(
+  database: Database,
+  key: { text: string; mode: Mode; merchant_name: string; owner: string; scopes: readonly Scope[] },
+): Promise<void> {
+  if (!keyPattern.test(key.text) || !key.text.startsWith(prefixes[key.mode]))
+    throw new Error(`the first key must look like ${prefixes[key.mode]} with 58 characters behind it`)
+  const keyId = keyIdOf(key.text)
+  if (!isId('apiKey', keyId)) throw new Error('the first key does not hold a key id')
+  await queries.insertFirstKey(database, {
+    merchant_id: newId('merchant'),
+    merchant_name: key.merchant_name,
+    key_id: keyId,
+    key_hash: digestOf(key.text),
+    scopes: key.scopes,
+    owner: key.owner,
+  })
+}

@@ -1,0 +1,114 @@
+/** Authorization in two steps: the card becomes a PaymentMethod, which a PaymentIntent charges. */
+import {
+  type AuthorizeInput,
+  type Continue,
+  type HttpResponse,
+  type Outcome,
+  parseJsonObject,
+  type Step,
+  type StepContext,
+} from '@coffer/core/connector.ts'
+import { identifierAt, textAt } from '../answer-fields.ts'
+import { plainText } from '../plain-text.ts'
+import { stripeAmount } from './amounts.ts'
+import { writeHeaders } from './credentials.ts'
+import { declineFromError } from './declines.ts'
+import { moneyStepError, rejected, stripeError } from './errors.ts'
+import { intentOutcome, unknownOutcome } from './statuses.ts'
+
+/** The longest metadata value Stripe takes. */
+const metadataLengthMax = 500
+
+/**
+ * Sends the card, charges nothing, so whatever goes wrong here is definite. The raw-card path every account
+ * may be given; `payment_method_data[card]` needs more of Stripe's consent.
+ */
+export const createPaymentMethod: Step<AuthorizeInput> = {
+  name: 'payment_methods',
+  moves_money: false,
+  resendable_without_cvc: false,
+  request: (_input, context) => ({
+    method: 'POST',
+    path: '/v1/payment_methods',
+    headers: writeHeaders(context),
+    body: {
+      form: [
+        ['type', 'card'],
+        ['card[number]', '{{card.number}}'],
+        ['card[exp_month]', '{{card.exp_month}}'],
+        ['card[exp_year]', '{{card.exp_year}}'],
+        ['card[cvc]', '{{card.cvc?}}'],
+        ['billing_details[name]', '{{card.cardholder_name?}}'],
+      ],
+    },
+  }),
+  response: paymentMethodResponse,
+}
+
+function paymentMethodResponse(response: HttpResponse, input: AuthorizeInput): Outcome | Continue {
+  // Stripe would round or refuse it: better we do, before the step that moves money.
+  if (stripeAmount(input.amount) === undefined) {
+    const message = `Stripe cannot charge exactly this amount of ${input.amount.currency}`
+    return { kind: 'rejected', psp_code: 'amount_not_representable', message }
+  }
+  const error = stripeError(response)
+  if (isSuccess(response)) {
+    const answer = parseJsonObject(response.body)
+    const payment_method = identifierAt(answer, 'id')
+    if (textAt(answer, 'object') === 'payment_method' && payment_method !== undefined) {
+      return { kind: 'continue', answers: { payment_method } }
+    }
+    return rejected(response, undefined)
+  }
+  if (error !== undefined && response.status < 500 && textAt(error, 'type') === 'card_error') {
+    return { kind: 'declined', decline: declineFromError(error), psp_reference: null }
+  }
+  return rejected(response, error)
+}
+
+/** Creates and confirms the PaymentIntent in one request: the only one that moves money. */
+export const createPaymentIntent: Step<AuthorizeInput> = {
+  name: 'payment_intents',
+  moves_money: true,
+  resendable_without_cvc: true,
+  request: (input, context) => ({
+    method: 'POST',
+    path: '/v1/payment_intents',
+    headers: writeHeaders(context),
+    body: { form: intentForm(input, context) },
+  }),
+  response: (response, input) => {
+    if (!isSuccess(response)) return moneyStepError(response)
+    const intent = parseJsonObject(response.body)
+    return intent === undefined ? unknownOutcome('unexpected_answer') : intentOutcome(intent, input)
+  },
+}
+
+/** The same input gives the same bytes: Stripe compares the parameters when a key comes again. */
+function intentForm(input: AuthorizeInput, context: StepContext): [string, string][] {
+  const amount = stripeAmount(input.amount)
+  const payment_method = context.answers['payment_method']
+  if (amount === undefined) throw new RangeError('Stripe cannot charge exactly this amount')
+  if (payment_method === undefined) throw new Error('the payment_methods step has no answer')
+  const form: [string, string][] = [
+    ['amount', String(amount)],
+    ['currency', input.amount.currency.toLowerCase()],
+    ['confirm', 'true'],
+    ['payment_method', payment_method],
+    ['payment_method_types[0]', 'card'],
+    ['capture_method', input.capture],
+    ['metadata[coffer_attempt]', input.attempt_id],
+    ['metadata[coffer_payment]', input.payment_id],
+    ['transfer_group', input.attempt_id],
+    ['expand[0]', 'latest_charge'],
+  ]
+  if (input.initiator === 'merchant') form.push(['off_session', 'true'])
+  if (input.merchant_reference !== null && input.merchant_reference !== '') {
+    form.push(['metadata[merchant_reference]', plainText(input.merchant_reference, metadataLengthMax)])
+  }
+  return form
+}
+
+function isSuccess(response: HttpResponse): boolean {
+  return response.status >= 200 && response.status < 300
+}

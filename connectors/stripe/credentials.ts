@@ -1,0 +1,19 @@
+/** What every call to Stripe carries. */
+import type { StepContext } from '@coffer/core/connector.ts'
+
+/**
+ * Pinned, so that Stripe's changes reach us when we choose: the first version whose answers carry
+ * `advice_code`, `network_advice_code` and `network_decline_code`. From 2026-10-28.endive on, PaymentIntents
+ * no longer take `payment_method_types`.
+ */
+export const stripeVersion = '2024-12-18.acacia'
+
+/** For a GET: Stripe ignores idempotency keys there, and a key must never hide a fresh answer. */
+export function readHeaders(): Record<string, string> {
+  return { authorization: 'Bearer {{connection.secret}}', 'stripe-version': stripeVersion }
+}
+
+/** For a POST. */
+export function writeHeaders(context: StepContext): Record<string, string> {
+  return { ...readHeaders(), 'idempotency-key': context.psp_idempotency_key }
+}

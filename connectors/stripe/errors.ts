@@ -1,0 +1,48 @@
+/**
+ * Stripe's error answers to the step that moves money.
+ *
+ * Source: docs.stripe.com/error-low-level and docs.stripe.com/api/errors. Only what Stripe says in its own
+ * words counts as definite: an answer that is not its error object may come from anything on the way.
+ */
+import { type HttpResponse, type Outcome, parseJsonObject } from '@coffer/core/connector.ts'
+import { identifierAt, type JsonObject, objectAt, textAt } from '../answer-fields.ts'
+import { declineFromError } from './declines.ts'
+import { isDuplicate, isLiveIntent, unknownOutcome } from './statuses.ts'
+
+/** The `error` object of an answer, if it is one of Stripe's. */
+export function stripeError(response: HttpResponse): JsonObject | undefined {
+  const error = objectAt(parseJsonObject(response.body), 'error')
+  return textAt(error, 'type') === undefined ? undefined : error
+}
+
+export function rejected(response: HttpResponse, error: JsonObject | undefined): Outcome {
+  const code = textAt(error, 'code') ?? textAt(error, 'type') ?? `http_${response.status}`
+  const message = textAt(error, 'message') ?? `the PSP answered ${response.status}`
+  return { kind: 'rejected', psp_code: code.slice(0, 100), message: message.slice(0, 500) }
+}
+
+/** Answers by which Stripe refuses a request before doing anything for it. */
+const refusalStatuses = [400, 401, 403, 404, 429]
+
+export function moneyStepError(response: HttpResponse): Outcome {
+  const { status } = response
+  const error = stripeError(response)
+  if (status < 400 || error === undefined) return unknownOutcome(`http_${status}`)
+  const intent = objectAt(error, 'payment_intent')
+  const reference = identifierAt(intent, 'id') ?? null
+  const type = textAt(error, 'type')
+  const code = textAt(error, 'code')
+  if (status >= 500 || type === 'api_error') return unknownOutcome(`http_${status}`, reference)
+  if (code === 'idempotency_key_in_use') return unknownOutcome('in_flight', reference)
+  // The key was used before with other parameters, so an earlier request exists and may have charged.
+  if (type === 'idempotency_error') return unknownOutcome('idempotency_mismatch', reference)
+  if (isLiveIntent(intent)) return unknownOutcome('contradicting_answer', reference)
+  if (isDuplicate(error)) return unknownOutcome('duplicate_transaction', reference)
+  if (type === 'card_error' && (status === 402 || status === 400)) {
+    return { kind: 'declined', decline: declineFromError(error), psp_reference: reference }
+  }
+  // A rate limiter turns requests away at the door. A lock timeout happens inside a request that has begun.
+  if (code === 'lock_timeout') return unknownOutcome('lock_timeout', reference)
+  if (refusalStatuses.includes(status) && type !== 'card_error') return rejected(response, error)
+  return unknownOutcome(`http_${status}`, reference)
+}

@@ -1,0 +1,46 @@
+/** Stripe. See README.md beside for what is sent and how answers are read. */
+import type { Connector } from '@coffer/core/connector.ts'
+import { createPaymentIntent, createPaymentMethod } from './authorize.ts'
+import { resendHours, sync } from './sync.ts'
+
+/** Where a charge stands in an answer: in an intent, in an error's intent, in a list. */
+const chargePlaces = ['latest_charge.', 'error.payment_intent.latest_charge.', 'data.']
+const intentPlaces = ['', 'error.payment_intent.']
+
+/** Single values only: naming a field that can be expanded would exempt the whole object in it. */
+const chargeReferences = [
+  'id',
+  'balance_transaction',
+  'receipt_number',
+  'transfer_group',
+  'metadata.coffer_attempt',
+  'metadata.coffer_payment',
+  'payment_method_details.card.authorization_code',
+  'payment_method_details.card.fingerprint',
+  'payment_method_details.card.network_transaction_id',
+  'payment_method_details.card.transaction_link_id',
+]
+
+const intentReferences = [
+  'id',
+  'client_secret',
+  'transfer_group',
+  'metadata.coffer_attempt',
+  'metadata.coffer_payment',
+]
+
+export const connector: Connector = {
+  psp: 'stripe',
+  authorize: [createPaymentMethod, createPaymentIntent],
+  sync,
+  idempotency_key_lifetime_hours: resendHours,
+  reference_fields: [
+    ...chargePlaces.flatMap((place) => chargeReferences.map((field) => place + field)),
+    ...intentPlaces.flatMap((place) => intentReferences.map((field) => place + field)),
+    'card.fingerprint',
+    'error.charge',
+    'error.payment_method.id',
+    'error.payment_method.card.fingerprint',
+    'error.request_log_url',
+  ],
+}

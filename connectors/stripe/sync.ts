@@ -1,0 +1,72 @@
+/**
+ * What became of an authorization: the attempt's charges, found by their transfer group.
+ *
+ * Stripe's list is consistent at once, its search is not, so a search could miss a charge made just now.
+ */
+import {
+  type Absent,
+  type HttpResponse,
+  type Outcome,
+  parseJsonObject,
+  type Sync,
+  type SyncInput,
+} from '@coffer/core/connector.ts'
+import { arrayAt, booleanAt, isObject, type JsonObject, textAt } from '../answer-fields.ts'
+import { readHeaders } from './credentials.ts'
+import { chargeOutcome, unknownOutcome } from './statuses.ts'
+
+/** Stripe keeps an idempotency key for at least a day (docs.stripe.com/api/idempotent_requests). */
+const keyLifetimeHours = 24
+/** For clocks that differ, and for requests still on their way. */
+const marginHours = 1
+
+/** Until then the same request may be sent again and charges at most once. */
+export const resendHours = keyLifetimeHours - marginHours
+const absentAfterHours = keyLifetimeHours + marginHours
+
+export const sync: Sync = {
+  request: (input) => ({
+    method: 'GET',
+    path: `/v1/charges?transfer_group=${encodeURIComponent(input.attempt_id)}&limit=100`,
+    headers: readHeaders(),
+    body: null,
+  }),
+  response: syncResponse,
+}
+
+function syncResponse(response: HttpResponse, input: SyncInput): Outcome | Absent {
+  if (response.status !== 200) return unknownOutcome(`lookup_http_${response.status}`)
+  const list = parseJsonObject(response.body)
+  const charges = arrayAt(list, 'data')
+  if (textAt(list, 'object') !== 'list' || charges === undefined) return unknownOutcome('unexpected_answer')
+  const ours = charges.filter((charge): charge is JsonObject => isChargeOf(charge, input))
+  // A list with another attempt's charges was not filtered as asked, and proves nothing.
+  if (ours.length !== charges.length) return unknownOutcome('unexpected_answer')
+
+  const byStatus = (status: string) => ours.filter((charge) => textAt(charge, 'status') === status)
+  const succeeded = byStatus('succeeded')
+  if (succeeded.length > 1) return unknownOutcome('several_charges_succeeded')
+  if (booleanAt(list, 'has_more') === true && succeeded.length === 0) return unknownOutcome('list_incomplete')
+  // Newest first: of several failed ones, the last word counts.
+  const telling = succeeded[0] ?? byStatus('pending')[0] ?? ours[0]
+  if (telling !== undefined) return chargeOutcome(telling, input)
+  return { kind: 'absent', authoritative: isAbsenceFinal(input) }
+}
+
+function isChargeOf(charge: JsonObject[string], input: SyncInput): boolean {
+  return (
+    isObject(charge) &&
+    textAt(charge, 'object') === 'charge' &&
+    textAt(charge, 'transfer_group') === input.attempt_id
+  )
+}
+
+/**
+ * No charge now means no charge ever, once no request can land any more: Stripe has finished ours, or it was
+ * sent so long ago that neither it nor a re-send under its key can still be on the way.
+ */
+function isAbsenceFinal(input: SyncInput): boolean {
+  if (input.last_answer === 'server_error') return true
+  const age_hours = (input.asked_at.getTime() - input.sent_at.getTime()) / 3_600_000
+  return age_hours >= absentAfterHours
+}

@@ -1,0 +1,66 @@
+/** Inputs for the connectors' tests. */
+import type {
+  AuthorizeInput,
+  HttpRequest,
+  HttpResponse,
+  StepContext,
+  SyncInput,
+} from '@coffer/core/connector.ts'
+
+export function authorizeInput(changes: Partial<AuthorizeInput> = {}): AuthorizeInput {
+  return {
+    attempt_id: 'att_01jqzk3x5w',
+    payment_id: 'pay_01jqzk3x5v',
+    amount: { amount_minor: 1234n, currency: 'USD' },
+    capture: 'automatic',
+    initiator: 'customer',
+    merchant_reference: 'order 17',
+    ...changes,
+  }
+}
+
+export function syncInput(changes: Partial<SyncInput> = {}): SyncInput {
+  return {
+    ...authorizeInput(),
+    sent_at: new Date('2026-11-22T10:00:00Z'),
+    asked_at: new Date('2026-11-22T10:01:00Z'),
+    last_answer: 'none',
+    ...changes,
+  }
+}
+
+export function stepContext(answers: Record<string, string> = {}): StepContext {
+  return {
+    account: { connection_id: 'conn_01jqzk3x5u', settings: {} },
+    psp_idempotency_key: 'att_01jqzk3x5w:step',
+    answers,
+  }
+}
+
+export function httpResponse(status: number, body: unknown): HttpResponse {
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  return { status, headers: { 'content-type': 'application/json' }, body: text }
+}
+
+/** Every value of a request as `[where, value]`: path, headers and body, objects taken apart. */
+export function requestValues(request: HttpRequest): [string, string][] {
+  const headers = Object.entries(request.headers).map(([name, value]): [string, string] => [
+    `header ${name}`,
+    value,
+  ])
+  const { body } = request
+  if (body === null) return [['path', request.path], ...headers]
+  const fields = 'form' in body ? body.form : jsonValues(body.json)
+  return [
+    ['path', request.path],
+    ...headers,
+    ...fields.map(([name, value]): [string, string] => [`body ${name}`, value]),
+  ]
+}
+
+function jsonValues(value: unknown, path = ''): [string, string][] {
+  if (value === null || typeof value !== 'object') return [[path, String(value)]]
+  return Object.entries(value).flatMap(([name, inner]) =>
+    jsonValues(inner, path === '' ? name : `${path}.${name}`),
+  )
+}

@@ -1,0 +1,109 @@
+/**
+ * Configuration: one table a zone, read once at start. A value comes from the environment variable of its
+ * name or, for secrets better, from the file that `<NAME>_FILE` names. Nothing else reads the environment.
+ */
+import { readFileSync } from 'node:fs'
+import { Secret } from './secret.ts'
+
+type Setting<Value> = {
+  describe: string
+  parse(text: string): Value
+  /** Used where neither variable is set; without one the setting is required. */
+  fallback?: Value
+}
+
+export type Settings = Record<string, Setting<unknown>>
+export type ConfigOf<Table extends Settings> = {
+  [Name in keyof Table]: Table[Name] extends Setting<infer Value> ? Value : never
+}
+
+export function text(describe: string, fallback?: string): Setting<string> {
+  return { describe, parse: (value) => value, ...(fallback === undefined ? {} : { fallback }) }
+}
+
+export function secret(describe: string): Setting<Secret<string>> {
+  return { describe, parse: (value) => new Secret(value) }
+}
+
+export function optionalSecret(describe: string): Setting<Secret<string> | undefined> {
+  return { describe, parse: (value) => new Secret(value), fallback: undefined }
+}
+
+export function optionalText(describe: string): Setting<string | undefined> {
+  return { describe, parse: (value) => value, fallback: undefined }
+}
+
+export function integer(describe: string, bounds: { min: number; max: number; fallback?: number }): Setting<number> {
+  return {
+    describe: `${describe} (${bounds.min} to ${bounds.max})`,
+    parse(value) {
+      const number = Number(value)
+      if (!/^\d+$/.test(value) || number < bounds.min || number > bounds.max)
+        throw new RangeError(`must be a whole number from ${bounds.min} to ${bounds.max}`)
+      return number
+    },
+    ...(bounds.fallback === undefined ? {} : { fallback: bounds.fallback }),
+  }
+}
+
+export function oneOf<const Choice extends string>(
+  describe: string,
+  choices: readonly Choice[],
+  fallback?: Choice,
+): Setting<Choice> {
+  return {
+    describe: `${describe} (${choices.join(' | ')})`,
+    parse(value) {
+      const choice = choices.find((candidate) => candidate === value)
+      if (choice === undefined) throw new RangeError(`must be one of ${choices.join(', ')}`)
+      return choice
+    },
+    ...(fallback === undefined ? {} : { fallback }),
+  }
+}
+
+export function url(describe: string, fallback?: string): Setting<string> {
+  return {
+    describe,
+    parse(value) {
+      if (!URL.canParse(value)) throw new RangeError('must be an absolute URL')
+      return value.replace(/\/$/, '')
+    },
+    ...(fallback === undefined ? {} : { fallback }),
+  }
+}
+
+export class ConfigError extends Error {
+  constructor(problems: string[]) {
+    super(`the configuration is not usable:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    this.name = 'ConfigError'
+  }
+}
+
+/** @throws ConfigError naming every setting that is missing or wrong, all at once. */
+export function readConfig<Table extends Settings>(
+  table: Table,
+  environment: Record<string, string | undefined>,
+): ConfigOf<Table> {
+  const problems: string[] = []
+  const config: Record<string, unknown> = {}
+  for (const [name, setting] of Object.entries(table)) {
+    try {
+      const found = valueOf(name, environment)
+      if (found !== undefined) config[name] = setting.parse(found)
+      else if ('fallback' in setting) config[name] = setting.fallback
+      else problems.push(`${name} (or ${name}_FILE) is not set: ${setting.describe}`)
+    } catch (error) {
+      problems.push(`${name}: ${error instanceof Error ? error.message : 'not readable'}`)
+    }
+  }
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config as ConfigOf<Table>
+}
+
+function valueOf(name: string, environment: Record<string, string | undefined>): string | undefined {
+  const file = environment[`${name}_FILE`]
+  const direct = environment[name]
+  if (file !== undefined && direct !== undefined) throw new RangeError(`set it or ${name}_FILE, not both`)
+  return file === undefined ? direct : readFileSync(file, 'utf8').trim()
+}

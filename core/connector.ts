@@ -1,0 +1,187 @@
+/**
+ * The contract between the payments engine and one payment service provider (PSP).
+ *
+ * A connector is pure: it turns an input into an HTTP request that carries marks instead of card data and
+ * secrets, and an HTTP answer into an Outcome. The vault fills the marks, chooses the host and sends.
+ */
+import type { Money } from './money.ts'
+
+/**
+ * A place the vault fills just before sending, written as `{{card.number}}` inside a value. A question mark
+ * before the braces close (`{{card.cvc?}}`) makes it optional: a form field or JSON property whose whole
+ * value is an optional mark is left out when the vault has nothing to put there.
+ */
+export const marks = [
+  'card.number',
+  'card.exp_month',
+  'card.exp_year',
+  'card.cvc',
+  'card.cardholder_name',
+  'connection.secret',
+] as const
+export type Mark = (typeof marks)[number]
+
+export type JsonValue = string | number | boolean | null | JsonValue[] | { [name: string]: JsonValue }
+
+/** What to send, relative to the connection's base URL, which only the vault knows. */
+export type HttpRequest = {
+  method: 'GET' | 'POST'
+  /** Starts with `/`; the query string belongs to it. */
+  path: string
+  /** Lower-case names. The vault adds host, content-type and content-length. */
+  headers: Record<string, string>
+  body: { form: [name: string, value: string][] } | { json: JsonValue } | null
+}
+
+/** A PSP's answer after masking: no card number and no secret is left in it. */
+export type HttpResponse = {
+  status: number
+  /** Lower-case names, only those the vault passes on. */
+  headers: Record<string, string>
+  body: string
+}
+
+/** What a connector may know of the merchant's account at the PSP: never a secret, never the host. */
+export type Account = {
+  connection_id: string
+  settings: Record<string, string>
+}
+
+export type StepContext = {
+  account: Account
+  /** Ours, stable for this step of this attempt: a re-send carries the same one. */
+  psp_idempotency_key: string
+  /** What earlier steps of this operation left with `continue`. */
+  answers: Record<string, string>
+}
+
+/** Why an issuer or PSP said no, in one vocabulary over all PSPs. */
+export const declineReasons = [
+  'authentication_required',
+  'card_not_supported',
+  'card_velocity_exceeded',
+  'do_not_honor',
+  'expired_card',
+  'fraud_suspected',
+  'generic_decline',
+  'incorrect_cvc',
+  'incorrect_number',
+  'insufficient_funds',
+  'invalid_account',
+  'invalid_data',
+  'issuer_unavailable',
+  'lost_card',
+  'not_permitted',
+  'pickup_card',
+  'processing_error',
+  'restricted_card',
+  'stolen_card',
+  'stop_payment',
+] as const
+export type DeclineReason = (typeof declineReasons)[number]
+
+/** What the merchant's system should do next after a decline. */
+export const declineActions = [
+  'retry_now',
+  'retry_later',
+  'update_credentials',
+  'authenticate',
+  'fix_data',
+  'stop_card',
+  'stop_agreement',
+  'stop_fraud',
+  'config_error',
+] as const
+export type DeclineAction = (typeof declineActions)[number]
+
+export type Decline = {
+  reason: DeclineReason
+  action: DeclineAction
+  /** The PSP's own code, verbatim. */
+  psp_code: string
+  /** Whose vocabulary `psp_code` is from, e.g. `stripe.decline_code`. */
+  psp_code_namespace: string
+  network_decline_code: string | null
+  network_advice_code: string | null
+}
+
+/**
+ * How an operation ended, as far as its PSP has told.
+ *
+ * - approved: `amount` was authorized, or also captured.
+ * - declined: the issuer or PSP refused; nothing moved.
+ * - rejected: the PSP did not accept the request; definite, nothing moved.
+ * - pending: accepted, the result comes later.
+ * - action_required: the cardholder has to act.
+ * - unknown: money may have moved. Never retried blindly, never failed over.
+ */
+export type Outcome =
+  | { kind: 'approved'; amount: Money; captured: boolean; psp_reference: string; network_transaction_id: string | null }
+  | { kind: 'declined'; decline: Decline; psp_reference: string | null }
+  | { kind: 'rejected'; psp_code: string; message: string }
+  | { kind: 'pending'; psp_reference: string }
+  | { kind: 'action_required'; psp_reference: string; redirect_url: string | null }
+  | { kind: 'unknown'; cause: string; psp_reference: string | null }
+
+/** Not the end: go on with the next step, which sees `answers`. */
+export type Continue = { kind: 'continue'; answers: Record<string, string> }
+
+/** The PSP knows no such payment. Only an authoritative absence proves that nothing was charged. */
+export type Absent = { kind: 'absent'; authoritative: boolean }
+
+export type Step<Input> = {
+  /** Unique within the operation; part of the PSP idempotency key. */
+  name: string
+  /** A step that moves money is sent only after it, and every answer before it, is durable. */
+  moves_money: boolean
+  /** False: once the cardholder's CVC is used, this step can only be looked up, not sent again. */
+  resendable_without_cvc: boolean
+  request(input: Input, context: StepContext): HttpRequest
+  response(response: HttpResponse, input: Input): Outcome | Continue
+}
+
+export type AuthorizeInput = {
+  attempt_id: string
+  payment_id: string
+  amount: Money
+  capture: 'automatic' | 'manual'
+  initiator: 'customer' | 'merchant'
+  /** The merchant's own reference, or null. */
+  merchant_reference: string | null
+}
+
+export type SyncInput = AuthorizeInput & {
+  /** When the step that moves money was handed to the vault. */
+  sent_at: Date
+  asked_at: Date
+  /** `server_error`: the PSP finished the request with a 5xx, so it cannot land later any more. */
+  last_answer: 'none' | 'server_error'
+}
+
+export type Sync = {
+  request(input: SyncInput, context: StepContext): HttpRequest
+  response(response: HttpResponse, input: SyncInput): Outcome | Absent
+}
+
+/** One PSP. An operation that a PSP does not have is an absent property. */
+export type Connector = {
+  /** The folder's name and the `psp` of a connection. */
+  psp: string
+  authorize: Step<AuthorizeInput>[]
+  /** Looks up what became of an authorization. */
+  sync?: Sync
+  /** How long the PSP keeps an idempotency key, in hours: within it the same request may be sent again. */
+  idempotency_key_lifetime_hours?: number
+  /** Dotted paths of answer fields that hold references, which the card-number detector must leave alone. */
+  reference_fields: string[]
+}
+
+/** Reads a PSP's JSON answer; `undefined` where it is not a JSON object. */
+export function parseJsonObject(body: string): { [name: string]: JsonValue } | undefined {
+  try {
+    const value = JSON.parse(body)
+    return value !== null && typeof value === 'object' && !Array.isArray(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * Every failure Coffer answers with, in one table: code → status, title, whether the same request may be
+ * sent again. `docs/errors.md` documents each one; a test compares the two both ways.
+ */
+type FailureEntry = { status: number; title: string; retryable: boolean }
+
+export const failures = {
+  invalid_request: { status: 400, title: 'A parameter is missing, unknown or malformed.', retryable: false },
+  malformed_body: { status: 400, title: 'The body is not valid JSON.', retryable: false },
+  malformed_request: { status: 400, title: 'The request is not valid HTTP.', retryable: false },
+  card_number_in_wrong_field: { status: 400, title: 'A card number stands in a field that is not for card numbers.', retryable: false },
+  idempotency_key_required: { status: 400, title: 'This operation needs an Idempotency-Key header.', retryable: false },
+  idempotency_key_invalid: { status: 400, title: 'The Idempotency-Key header is malformed.', retryable: false },
+  unauthenticated: { status: 401, title: 'The API key is missing, unknown, expired or revoked.', retryable: false },
+  forbidden: { status: 403, title: 'The API key does not have the scope this operation needs.', retryable: false },
+  not_found: { status: 404, title: 'There is no such object.', retryable: false },
+  route_not_found: { status: 404, title: 'There is no such route.', retryable: false },
+  method_not_allowed: { status: 405, title: 'This route does not have that method.', retryable: false },
+  request_timeout: { status: 408, title: 'The request did not arrive in time.', retryable: true },
+  idempotency_key_in_use: { status: 409, title: 'A request with this Idempotency-Key is still running.', retryable: true },
+  connection_exists: { status: 409, title: 'A connection of that name exists already.', retryable: false },
+  request_too_large: { status: 413, title: 'The request is too large.', retryable: false },
+  unsupported_media_type: { status: 415, title: 'The content type is not application/json.', retryable: false },
+  idempotency_key_reused: { status: 422, title: 'This Idempotency-Key was used with another request body.', retryable: false },
+  card_number_invalid: { status: 422, title: 'The card number is not valid.', retryable: false },
+  card_expired: { status: 422, title: 'The card has expired.', retryable: false },
+  cvc_invalid: { status: 422, title: 'The CVC does not have the length this brand uses.', retryable: false },
+  card_not_found: { status: 422, title: 'There is no such card.', retryable: false },
+  currency_unknown: { status: 422, title: 'The currency is not an ISO 4217 code.', retryable: false },
+  connection_not_found: { status: 422, title: 'There is no such connection, or none to route to.', retryable: false },
+  destination_not_allowed: { status: 422, title: 'That destination is not allowed.', retryable: false },
+  internal_error: { status: 500, title: 'Something went wrong on our side.', retryable: true },
+  overloaded: { status: 503, title: 'Too much is going on; try again shortly.', retryable: true },
+  unavailable: { status: 503, title: 'A part this operation needs is not available.', retryable: true },
+  outcome_unknown: { status: 503, title: 'The result was not confirmed; send the same request with the same Idempotency-Key.', retryable: true },
+} as const satisfies Record<string, FailureEntry>
+
+export type FailureCode = keyof typeof failures
+
+/** A failure with a code from the table. `detail` and `param` are public: they must never carry a secret. */
+export class Failure extends Error {
+  readonly code: FailureCode
+  readonly param: string | undefined
+  readonly detail: string | undefined
+  readonly retryAfterSeconds: number | undefined
+
+  constructor(
+    code: FailureCode,
+    options: { param?: string; detail?: string; retryAfterSeconds?: number; cause?: unknown } = {},
+  ) {
+    super(options.detail ?? failures[code].title, { cause: options.cause })
+    this.name = 'Failure'
+    this.code = code
+    this.param = options.param
+    this.detail = options.detail
+    this.retryAfterSeconds = options.retryAfterSeconds ?? (failures[code].status === 503 ? 1 : undefined)
+  }
+}
+
+/** RFC 9457 problem details, as they leave the process. */
+export type Problem = {
+  type: string
+  title: string
+  status: number
+  detail?: string
+  code: FailureCode
+  param?: string
+  request_id: string
+  retryable: boolean
+}
+
+export function problemOf(failure: Failure, requestId: string): Problem {
+  const entry = failures[failure.code]
+  return {
+    type: `https://coffer.dev/errors#${failure.code}`,
+    title: entry.title,
+    status: entry.status,
+    ...(failure.detail === undefined ? {} : { detail: failure.detail }),
+    code: failure.code,
+    ...(failure.param === undefined ? {} : { param: failure.param }),
+    request_id: requestId,
+    retryable: entry.retryable,
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * The one place where HTTP behaviour is settled for every zone: strict schemas (no coercion, no unknown
+ * fields), RFC 9457 errors, request ids, and a scope on every route, without which nothing starts.
+ */
+import { STATUS_CODES } from 'node:http'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyPluginAsync,
+  type FastifyReply,
+  type FastifyRequest,
+  type RawServerDefault,
+} from 'fastify'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Failure, failures, problemOf } from './errors.ts'
+import { newId } from './ids.ts'
+import type { Log } from './log.ts'
+import { counter } from './metrics.ts'
+import type { ServiceToken, UserToken } from './tokens.ts'
+
+/** Who may call a route: a scope of the caller's API key, one of our own roles by name, or anybody. */
+export type RouteAccess = { scope: Scope } | { service: readonly string[] } | { open: true }
+
+export const scopes = [
+  'cards:read', 'cards:write', 'cards:reveal', 'payments:read', 'payments:write', 'events:read', 'admin',
+] as const
+export type Scope = (typeof scopes)[number]
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    access?: RouteAccess
+  }
+  interface FastifyRequest {
+    user: UserToken
+    service: ServiceToken
+  }
+}
+
+export type Server = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
+export type Routes = (server: Server) => Promise<void>
+
+export type TokenCheck = {
+  user(bearer: string): UserToken | Promise<UserToken>
+  service(bearer: string): ServiceToken | Promise<ServiceToken>
+}
+
+const requestsTotal = counter('coffer_http_requests_total', 'Requests answered.', ['route', 'status'])
+
+export function createServer(log: Log, limits: { body_bytes_max: number; request_timeout_ms: number }): Server {
+  const server = fastify({
+    logger: false,
+    genReqId: () => newId('request'),
+    bodyLimit: limits.body_bytes_max,
+    requestTimeout: limits.request_timeout_ms,
+    onProtoPoisoning: 'error',
+    onConstructorPoisoning: 'error',
+    return503OnClosing: true,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 200 },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false } },
+    clientErrorHandler(error, socket) {
+      const code = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request_timeout' : 'malformed_request'
+      const body = JSON.stringify(problemOf(new Failure(code), newId('request')))
+      const { status } = failures[code]
+      if (socket.writable)
+        socket.end(
+          `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\n` +
+            `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+        )
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  server.removeContentTypeParser('text/plain')
+  server.addHook('onRoute', (route) => {
+    const name = `${String(route.method)} ${route.url}`
+    if (route.config?.access === undefined) throw new Error(`${name} declares no access`)
+    if (route.schema?.response === undefined) throw new Error(`${name} declares no response schema`)
+    if (route.method === 'POST' && route.schema.body === undefined) throw new Error(`${name} declares no body schema`)
+  })
+  server.addHook('onRequest', async (_request, reply) => {
+    reply.header('request-id', _request.id)
+  })
+  server.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'none'
+    requestsTotal.inc({ route, status: reply.statusCode })
+    log.debug(
+      { request_id: request.id, method: request.method, route, status: reply.statusCode, duration_ms: reply.elapsedTime },
+      'request',
+    )
+  })
+  server.setErrorHandler((error, request, reply) => sendFailure(failureOf(error), error, request, reply, log))
+  server.setNotFoundHandler((request, reply) => {
+    const known = (['GET', 'POST', 'PATCH', 'PUT', 'DELETE'] as const).some(
+      (method) => server.findRoute({ method, url: request.url.split('?')[0]! }) !== null,
+    )
+    return sendFailure(new Failure(known ? 'method_not_allowed' : 'route_not_found'), undefined, request, reply, log)
+  })
+  return server
+}
+
+/** Adds a zone's routes behind its own token check; sharing a listener changes nothing for them. */
+export async function mount(server: Server, routes: Routes, check: TokenCheck): Promise<void> {
+  const plugin: FastifyPluginAsync = async (scoped) => {
+    scoped.addHook('onRequest', (request, _reply, done) => {
+      const access = request.routeOptions.config.access
+      if (access === undefined || 'open' in access) return done()
+      const authorized = authorize(request, access, check)
+      if (authorized === undefined) return done()
+      authorized.then(() => done(), done)
+    })
+    await routes(scoped as unknown as Server)
+  }
+  await server.register(plugin)
+}
+
+/** Without a promise where the token is known already, which is nearly always. */
+function authorize(
+  request: FastifyRequest,
+  access: Exclude<RouteAccess, { open: true }>,
+  check: TokenCheck,
+): Promise<void> | undefined {
+  const bearer = /^Bearer ([\x21-\x7e]{1,4096})$/i.exec(request.headers.authorization ?? '')?.[1]
+  if (bearer === undefined) throw new Failure('unauthenticated')
+  if ('scope' in access) {
+    const admit = (user: UserToken) => {
+      if (!user.scopes.has(access.scope))
+        throw new Failure('forbidden', { detail: `This operation needs the scope ${access.scope}.` })
+      request.user = user
+    }
+    const user = check.user(bearer)
+    return user instanceof Promise ? user.then(admit) : admit(user) as undefined
+  }
+  const admit = (service: ServiceToken) => {
+    if (!access.service.includes(service.role)) throw new Failure('forbidden')
+    request.service = service
+  }
+  const service = check.service(bearer)
+  return service instanceof Promise ? service.then(admit) : admit(service) as undefined
+}
+
+function failureOf(error: unknown): Failure {
+  if (error instanceof Failure) return error
+  const { code, validation, validationContext } = error as FastifyError
+  if (validation?.[0] !== undefined) return validationFailure(validation[0], validationContext)
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new Failure('request_too_large')
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new Failure('unsupported_media_type')
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new Failure('malformed_body')
+    case 'FST_ERR_BAD_URL':
+      return new Failure('malformed_request')
+    default:
+      return new Failure('internal_error', { cause: error })
+  }
+}
+
+function validationFailure(problem: NonNullable<FastifyError['validation']>[number], context?: string): Failure {
+  const path = problem.instancePath.slice(1).replaceAll('/', '.')
+  const named = problem.params['missingProperty'] ?? problem.params['additionalProperty']
+  const param = [path, named].filter((part) => typeof part === 'string' && part !== '').join('.')
+  // The message comes from the schema, never from the value: nothing of the request is echoed but its shape.
+  const detail = `${context ?? 'body'}${param === '' ? '' : ` ${param}`}: ${problem.message ?? 'is not valid'}`
+  return new Failure('invalid_request', param === '' ? { detail } : { detail, param })
+}
+
+function sendFailure(failure: Failure, error: unknown, request: FastifyRequest, reply: FastifyReply, log: Log) {
+  const problem = problemOf(failure, request.id)
+  if (problem.status >= 500)
+    log[problem.status === 500 ? 'error' : 'warn'](
+      { request_id: request.id, route: request.routeOptions.url, code: failure.code, error: failure.cause ?? error },
+      'a request failed',
+    )
+  if (failure.retryAfterSeconds !== undefined) reply.header('retry-after', failure.retryAfterSeconds)
+  return reply
+    .code(problem.status)
+    .header('content-type', 'application/problem+json')
+    .serializer((payload: unknown) => payload as string)
+    .send(JSON.stringify(problem))
+}

@@ -1,0 +1,84 @@
+/** The wire shapes of calls between our own roles. */
+import { type Static, Type } from 'typebox'
+
+const short = Type.String({ minLength: 1, maxLength: 100 })
+const headers = Type.Record(Type.String({ maxLength: 100 }), Type.String({ maxLength: 8_000 }))
+
+export const httpRequest = Type.Object({
+  method: Type.Union([Type.Literal('GET'), Type.Literal('POST')]),
+  path: Type.String({ pattern: '^/', maxLength: 4_000 }),
+  headers,
+  body: Type.Union([
+    Type.Object({ form: Type.Array(Type.Tuple([Type.String(), Type.String()]), { maxItems: 500 }) }),
+    Type.Object({ json: Type.Unknown() }),
+    Type.Null(),
+  ]),
+})
+
+/**
+ * Asks the vault to send one request to a PSP. The names of merchant, card, attempt and connection are a
+ * delegation: the vault refuses unless they belong together.
+ */
+export const forwardCall = Type.Object({
+  merchant_id: short,
+  card_id: short,
+  /** Null takes the card's current version. */
+  card_version_id: Type.Union([short, Type.Null()]),
+  attempt_id: short,
+  connection_id: short,
+  step: short,
+  /** 0 for the first time; each further number is a deliberate re-send. */
+  send_number: Type.Integer({ minimum: 0, maximum: 30_000 }),
+  moves_money: Type.Boolean(),
+  timeout_ms: Type.Integer({ minimum: 1, maximum: 300_000 }),
+  request: httpRequest,
+  reference_fields: Type.Array(Type.String({ maxLength: 200 }), { maxItems: 200 }),
+})
+export type ForwardCall = Static<typeof forwardCall>
+
+const answer = Type.Object({
+  status: Type.Integer(),
+  headers: Type.Record(Type.String(), Type.String()),
+  body: Type.String(),
+})
+
+/**
+ * - answered: here is the PSP's masked answer.
+ * - not_sent: nothing left the vault, for certain, and nothing will under this send number.
+ * - unanswered: it may have been sent.
+ */
+export const forwardResult = Type.Object({
+  outcome: Type.Union([Type.Literal('answered'), Type.Literal('not_sent'), Type.Literal('unanswered')]),
+  reason: Type.String(),
+  card_version_id: Type.Union([Type.String(), Type.Null()]),
+  answer: Type.Union([answer, Type.Null()]),
+  /** Time the PSP took, in milliseconds. */
+  destination_ms: Type.Number(),
+})
+export type ForwardResult = Static<typeof forwardResult>
+
+export const forwardLook = Type.Object({
+  merchant_id: short,
+  attempt_id: short,
+  connection_id: short,
+  card_id: short,
+  step: short,
+})
+export type ForwardLook = Static<typeof forwardLook>
+
+/**
+ * What became of a step's sends. Looking closes the step if it was never recorded: from then on the vault
+ * refuses its first send, so `not_sent` stays true even if a paused process wakes up.
+ */
+export const forwardLooked = Type.Object({
+  state: Type.Union([Type.Literal('not_sent'), Type.Literal('unanswered'), Type.Literal('answered')]),
+  /** The newest answer, where there is one. */
+  answer: Type.Union([answer, Type.Null()]),
+  recorded_at: Type.Union([Type.String(), Type.Null()]),
+  last_send_number: Type.Integer(),
+})
+export type ForwardLooked = Static<typeof forwardLooked>
+
+export const cardFactsCall = Type.Object({ merchant_id: short, card_id: short })
+export const cardFacts = Type.Object({ brand: Type.String(), bin: Type.String(), status: Type.String() })
+export type CardFacts = Static<typeof cardFacts>

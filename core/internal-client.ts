@@ -1,0 +1,79 @@
+/** Calls from one of our roles to another: JSON over HTTP with a service token, never retried by itself. */
+import { Pool } from 'undici'
+import { Failure, type FailureCode, failures } from './errors.ts'
+
+export type InternalClient = {
+  /**
+   * POSTs JSON and gives the JSON answer.
+   * @throws Failure with the other side's code; `unavailable` where there was no answer: then `notSent` tells
+   * whether the request provably never left.
+   */
+  call<Answer>(path: string, body: unknown, options?: { timeout_ms?: number }): Promise<Answer>
+  close(): Promise<void>
+}
+
+/** The call got no answer. `sent: false` is proof; `sent: true` means it may have been carried out. */
+export class NoAnswer extends Error {
+  readonly sent: boolean
+  constructor(sent: boolean, cause: unknown) {
+    super(sent ? 'there was no answer' : 'the request was not sent', { cause })
+    this.name = 'NoAnswer'
+    this.sent = sent
+  }
+}
+
+const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+
+/** True only for errors that happen before the first byte of a request leaves. */
+export function isNeverSent(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'string' && neverSent.has(code)
+}
+
+export function createInternalClient(options: {
+  url: string
+  token(): Promise<string>
+  connections_max: number
+}): InternalClient {
+  const pool = new Pool(options.url, { connections: options.connections_max, pipelining: 1, connectTimeout: 2_000 })
+
+  async function send(path: string, body: unknown, timeoutMs: number): Promise<{ status: number; text: string }> {
+    const authorization = `Bearer ${await options.token()}`
+    try {
+      const response = await pool.request({
+        path,
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+        headersTimeout: timeoutMs,
+        bodyTimeout: timeoutMs,
+      })
+      return { status: response.statusCode, text: await response.body.text() }
+    } catch (error) {
+      throw new Failure('unavailable', { cause: new NoAnswer(!isNeverSent(error), error) })
+    }
+  }
+
+  return {
+    async call<Answer>(path: string, body: unknown, { timeout_ms = 10_000 } = {}) {
+      const { status, text } = await send(path, body, timeout_ms)
+      if (status >= 200 && status < 300) return JSON.parse(text) as Answer
+      throw failureOf(text)
+    },
+    close: () => pool.close(),
+  }
+}
+
+function failureOf(text: string): Failure {
+  try {
+    const problem = JSON.parse(text) as { code?: string; detail?: string; param?: string }
+    if (problem.code !== undefined && problem.code in failures)
+      return new Failure(problem.code as FailureCode, {
+        ...(problem.detail === undefined ? {} : { detail: problem.detail }),
+        ...(problem.param === undefined ? {} : { param: problem.param }),
+      })
+  } catch {
+    // Not one of our own answers: reported as unavailable below.
+  }
+  return new Failure('unavailable')
+}

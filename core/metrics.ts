@@ -1,0 +1,26 @@
+/** Prometheus series of this process. The named ones of the operating guide are declared beside their use. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+
+export const registry = new Registry()
+
+export function counter<Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Counter<Label> {
+  return new Counter({ name, help, labelNames, registers: [registry] })
+}
+
+export function gauge<Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> {
+  return new Gauge({ name, help, labelNames, registers: [registry] })
+}
+
+export function histogram<Label extends string = never>(
+  name: string,
+  help: string,
+  labelNames: Label[],
+  buckets: number[],
+): Histogram<Label> {
+  return new Histogram({ name, help, labelNames, buckets, registers: [registry] })
+}
+
+export const logDetectorHits = counter(
+  'coffer_log_detector_hits_total',
+  'Values that looked like card numbers and were masked on their way into a log. Anything above 0 is a bug.',
+)

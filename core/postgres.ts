@@ -1,0 +1,198 @@
+/**
+ * PostgreSQL, with a thin layer of our own: transactions that name the merchants they touch (row-level
+ * security shows nothing else), sent in one round trip where no answer is needed in between.
+ *
+ * No session state is used, so a transaction-pooling proxy such as PgBouncer may stand in front.
+ */
+import pg from 'pg'
+import { Failure } from './errors.ts'
+import type { Log } from './log.ts'
+import { gauge } from './metrics.ts'
+import type { Secret } from './secret.ts'
+
+/** `name` makes it a prepared statement: parsed and planned once a connection. */
+export type Statement = { name: string; text: string; values: unknown[] }
+export type Row = Record<string, unknown>
+
+export type Database = {
+  /**
+   * Runs one statement in a transaction of its own, in one round trip.
+   * @throws CommitUnknown where the connection was lost after sending: it may or may not be committed.
+   */
+  commit<Found extends Row>(merchants: readonly string[], statement: Statement): Promise<Found[]>
+  /** As `commit`, for a statement that changes nothing: a lost connection is just `unavailable`. */
+  read<Found extends Row>(merchants: readonly string[], statement: Statement): Promise<Found[]>
+  /** Several statements, each waiting for the one before, in one transaction. */
+  transaction<Result>(merchants: readonly string[], work: (query: Query) => Promise<Result>): Promise<Result>
+  /** @throws Failure unavailable where PostgreSQL does not answer or would not keep what it acknowledges. */
+  check(): Promise<void>
+  close(): Promise<void>
+}
+export type Query = <Found extends Row>(statement: Statement) => Promise<Found[]>
+
+/** The reply to a COMMIT was lost, or a wait for the synchronous standby was cancelled. */
+export class CommitUnknown extends Error {
+  constructor(cause: unknown) {
+    super('the result of a commit is not known', { cause })
+    this.name = 'CommitUnknown'
+  }
+}
+
+/** Serialization failure and deadlock: the whole transaction may be run again. */
+export function isTransient(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code
+  return code === '40001' || code === '40P01'
+}
+
+/** A fault PostgreSQL itself reported: the transaction was rolled back, for certain. */
+function isReported(error: unknown): boolean {
+  const code = (error as { code?: unknown; severity?: unknown } | null)?.code
+  return error instanceof pg.DatabaseError && typeof code === 'string' && !code.startsWith('57P') && code !== '08006'
+}
+
+const waiting = gauge('coffer_postgres_pool_waiting', 'Transactions waiting for a connection.', ['database'])
+
+const parsers: Record<number, (text: string) => unknown> = { 20: BigInt }
+const types = {
+  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+    (parsers[oid] ?? pg.types.getTypeParser(oid, format as 'text')) as (text: string) => unknown,
+}
+
+/**
+ * Opens a transaction's view on its merchants. The planner settings make every statement keep one plan that
+ * goes by index: a plan made while a table was empty would else read it whole once it is large.
+ */
+const scopeStatement = (merchants: readonly string[]): Statement => ({
+  name: 'coffer_scope',
+  text: `select set_config('coffer.merchants', $1, true), set_config('enable_seqscan', 'off', true),
+           set_config('plan_cache_mode', 'force_generic_plan', true)`,
+  values: [merchants.join(',')],
+})
+
+export function openDatabase(options: {
+  url: Secret<string>
+  name: string
+  connections_max: number
+  log: Log
+}): Database {
+  const pool = new pg.Pool({
+    connectionString: options.url.expose(),
+    max: options.connections_max,
+    // A connection nobody can have within this time means overload: say so rather than hang.
+    connectionTimeoutMillis: 5_000,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    pipeline: true,
+    application_name: `coffer ${options.name}`,
+    types,
+    verify: (client: pg.ClientBase, done: (error?: Error) => void) => {
+      verifyServer(client).then(() => done(), done)
+    },
+  } as pg.PoolConfig)
+  pool.on('error', (error) => options.log.warn({ error }, 'an idle PostgreSQL connection was lost'))
+
+  async function acquire(): Promise<pg.PoolClient> {
+    waiting.set({ database: options.name }, pool.waitingCount)
+    try {
+      return await pool.connect()
+    } catch (error) {
+      throw new Failure(pool.waitingCount > 0 ? 'overloaded' : 'unavailable', { cause: error })
+    }
+  }
+
+  async function oneRoundTrip<Found extends Row>(merchants: readonly string[], statement: Statement) {
+    const client = await acquire()
+    const { stream } = (client as unknown as { connection: { stream: import('node:net').Socket } }).connection
+    stream.cork()
+    const sent = Promise.allSettled([
+      client.query('begin'),
+      client.query(scopeStatement(merchants)),
+      client.query<Found>(statement),
+      client.query('commit'),
+    ])
+    stream.uncork()
+    const [begun, scoped, done, committed] = await sent
+    const error = [begun, scoped, done].find((step) => step.status === 'rejected')?.reason
+    const lost = committed.status === 'rejected'
+    client.release(lost)
+    if (error !== undefined && isReported(error)) throw error
+    if (lost) throw new CommitUnknown(committed.reason)
+    if (committed.value.command !== 'COMMIT' || done.status !== 'fulfilled') throw new CommitUnknown(error)
+    return done.value.rows
+  }
+
+  async function transaction<Result>(merchants: readonly string[], work: (query: Query) => Promise<Result>) {
+    const client = await acquire()
+    const query: Query = async (statement) => (await client.query(statement)).rows
+    let result: Result
+    try {
+      await Promise.all([client.query('begin'), client.query(scopeStatement(merchants))])
+      result = await work(query)
+    } catch (error) {
+      const rolledBack = await client.query('rollback').then(
+        () => true,
+        () => false,
+      )
+      client.release(!rolledBack)
+      throw isReported(error) || error instanceof Failure || rolledBack ? error : unavailable(error)
+    }
+    try {
+      const committed = await client.query('commit')
+      client.release()
+      if (committed.command !== 'COMMIT') throw new CommitUnknown(undefined)
+    } catch (error) {
+      if (error instanceof CommitUnknown) throw error
+      client.release(true)
+      throw isReported(error) ? error : new CommitUnknown(error)
+    }
+    return result
+  }
+
+  return {
+    commit: oneRoundTrip,
+    async read<Found extends Row>(merchants: readonly string[], statement: Statement) {
+      try {
+        return await oneRoundTrip<Found>(merchants, statement)
+      } catch (error) {
+        throw error instanceof CommitUnknown ? unavailable(error) : error
+      }
+    },
+    transaction,
+    async check() {
+      const client = await acquire()
+      try {
+        await verifyServer(client)
+      } catch (error) {
+        throw unavailable(error)
+      } finally {
+        client.release()
+      }
+    },
+    close: () => pool.end(),
+  }
+}
+
+function unavailable(cause: unknown): Failure {
+  return new Failure('unavailable', { cause })
+}
+
+/** Every new connection is checked: a failover may have put another server behind the same address. */
+async function verifyServer(client: pg.ClientBase): Promise<void> {
+  const { rows } = await client.query<Record<string, string>>(
+    `select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes,
+            current_setting('synchronous_commit') as synchronous_commit, current_setting('data_checksums') as data_checksums,
+            pg_is_in_recovery()::text as in_recovery, current_setting('server_version_num') as version`,
+  )
+  const found = rows[0] ?? {}
+  const wanted: Record<string, string[]> = {
+    fsync: ['on'],
+    full_page_writes: ['on'],
+    synchronous_commit: ['on', 'remote_apply'],
+    data_checksums: ['on'],
+    in_recovery: ['false'],
+  }
+  for (const [setting, values] of Object.entries(wanted))
+    if (!values.includes(found[setting] ?? ''))
+      throw new Error(`PostgreSQL has ${setting} = ${found[setting]}; Coffer needs ${values.join(' or ')}`)
+  if (Number(found['version']) < 150_000) throw new Error('PostgreSQL 15 or newer is needed')
+}

@@ -1,0 +1,13 @@
+/** What every `start-<role>.ts` gives: routes for somebody else to listen for, and a way to stop. */
+import type { Routes, TokenCheck } from './http-server.ts'
+
+export type Role = {
+  name: string
+  publicRoutes: Routes
+  internalRoutes: Routes
+  tokenCheck: TokenCheck
+  /** @throws Failure naming what is missing, while the role cannot serve. */
+  ready(): Promise<void>
+  /** Ends background work, waits for what was accepted, closes connections. */
+  stop(): Promise<void>
+}

@@ -1,0 +1,144 @@
+/**
+ * Who is calling. An API key is exchanged with access for a short-lived signed token (the phantom-token
+ * pattern), which each process keeps by the key's digest until it expires; a call between our own roles
+ * carries a service token for one audience. Nobody but access can sign either.
+ */
+import { createPrivateKey, hash, type KeyObject } from 'node:crypto'
+import { type JWTPayload, jwtVerify, SignJWT } from 'jose'
+import { Failure } from './errors.ts'
+import type { Id } from './ids.ts'
+import type { Scope, TokenCheck } from './http-server.ts'
+import type { InternalClient } from './internal-client.ts'
+import type { Secret } from './secret.ts'
+
+/** A token for a user lives at most this long, so a revocation is never later than it. */
+export const userTokenLifetimeSeconds = 60
+export const serviceTokenLifetimeSeconds = 300
+export const accessIssuer = 'coffer-access'
+export const publicAudience = 'coffer'
+
+export type UserToken = {
+  merchant_id: Id<'merchant'>
+  key_id: Id<'apiKey'>
+  /** The person or system that owns the key. */
+  actor: string
+  scopes: ReadonlySet<Scope>
+  expires_at_ms: number
+}
+
+/** A service token names a role. It carries no scope, so it can never reveal a card. */
+export type ServiceToken = { role: string; expires_at_ms: number }
+
+export type ServiceIdentity = { role: string; privateKey: KeyObject }
+
+export function serviceIdentity(role: string, privateKeyPem: Secret<string>): ServiceIdentity {
+  return { role, privateKey: createPrivateKey(privateKeyPem.expose()) }
+}
+
+/** What a role presents to access itself: signed with the role's own key. */
+export function signRoleAssertion(identity: ServiceIdentity): Promise<string> {
+  return new SignJWT({})
+    .setProtectedHeader({ alg: 'EdDSA' })
+    .setIssuer(identity.role)
+    .setAudience('access')
+    .setIssuedAt()
+    .setExpirationTime(`${serviceTokenLifetimeSeconds}s`)
+    .sign(identity.privateKey)
+}
+
+/** Keeps a token until shortly before it expires and renews it once for all who wait. */
+export function createRenewedToken(issue: () => Promise<string>): () => Promise<string> {
+  let current: Promise<string> | undefined
+  let renewAtMs = 0
+  return () => {
+    if (current === undefined || Date.now() >= renewAtMs) {
+      renewAtMs = Date.now() + (serviceTokenLifetimeSeconds * 1000) / 2
+      const issued = issue()
+      issued.catch(() => {
+        if (current === issued) current = undefined
+      })
+      current = issued
+    }
+    return current
+  }
+}
+
+/** Service tokens for one audience, from access. */
+export function createServiceTokenSource(access: InternalClient, audience: string): () => Promise<string> {
+  return createRenewedToken(async () => {
+    const { token } = await access.call<{ token: string }>('/internal/service-tokens', { audience })
+    return token
+  })
+}
+
+const cachedTokensMax = 10_000
+
+/** A bounded map by digest: the bearer itself is not kept. The oldest entry makes room. */
+function createTokenCache<Token extends { expires_at_ms: number }>(verify: (bearer: string) => Promise<Token>) {
+  const known = new Map<string, Token>()
+  const running = new Map<string, Promise<Token>>()
+  return (bearer: string): Token | Promise<Token> => {
+    const digest = hash('sha256', bearer, 'base64')
+    const found = known.get(digest)
+    if (found !== undefined && found.expires_at_ms > Date.now()) return found
+    known.delete(digest)
+    let verifying = running.get(digest)
+    if (verifying === undefined) {
+      verifying = verify(bearer)
+        .then((token) => {
+          if (known.size >= cachedTokensMax) known.delete(known.keys().next().value as string)
+          known.set(digest, token)
+          return token
+        })
+        .finally(() => running.delete(digest))
+      running.set(digest, verifying)
+    }
+    return verifying
+  }
+}
+
+/** The check a zone puts before its routes. `audience` is the zone's own role. */
+export function createTokenCheck(options: {
+  audience: string
+  accessPublicKey: KeyObject
+  access: InternalClient
+}): TokenCheck {
+  async function claims(token: string, audience: string): Promise<JWTPayload> {
+    try {
+      const verified = await jwtVerify(token, options.accessPublicKey, {
+        issuer: accessIssuer,
+        audience,
+        algorithms: ['EdDSA'],
+        requiredClaims: ['exp', 'sub'],
+      })
+      return verified.payload
+    } catch (error) {
+      throw new Failure('unauthenticated', { cause: error })
+    }
+  }
+  return {
+    user: createTokenCache(async (bearer) => {
+      const token = bearer.startsWith('sk_') ? await exchange(options.access, bearer) : bearer
+      return userTokenOf(await claims(token, publicAudience))
+    }),
+    service: createTokenCache(async (bearer) => {
+      const payload = await claims(bearer, options.audience)
+      return { role: payload.sub!, expires_at_ms: payload.exp! * 1000 }
+    }),
+  }
+}
+
+async function exchange(access: InternalClient, apiKey: string): Promise<string> {
+  const { token } = await access.call<{ token: string }>('/internal/token-exchange', { api_key: apiKey })
+  return token
+}
+
+function userTokenOf(payload: JWTPayload): UserToken {
+  return {
+    merchant_id: payload['merchant_id'] as Id<'merchant'>,
+    key_id: payload.sub as Id<'apiKey'>,
+    actor: payload['actor'] as string,
+    scopes: new Set(payload['scopes'] as Scope[]),
+    expires_at_ms: payload.exp! * 1000,
+  }
+}

@@ -1,0 +1,26 @@
+import type { Sandbox } from './sandbox.ts'
+
+/** What a newcomer needs on the first screen. The curl works as printed. */
+export function banner(sandbox: Sandbox, dataDirectory: string, startMs: number): string {
+  const { api_url, secret_key, postgres } = sandbox
+  return `
+  Coffer is ready (${(startMs / 1000).toFixed(1)} s)            sandbox: never put real cards here
+
+  API          ${api_url}
+  Event log    ${api_url}/v1/events
+  Metrics      ${api_url}/metrics
+  Simulators   Stripe at ${sandbox.stripe_url} (ledger: /_sim/ledger)
+  PostgreSQL   ${postgres.host}:${postgres.port} (logins and passwords: ${dataDirectory}/sandbox.json)
+  Data folder  ${dataDirectory}
+  Secret key   ${secret_key}
+
+  Keep a card:
+
+  curl -s ${api_url}/v1/cards \\
+    -H 'Authorization: Bearer ${secret_key}' \\
+    -H 'Content-Type: application/json' \\
+    -d '{"number": "4242424242424242", "exp_month": 12, "exp_year": 2030, "cvc": "123"}'
+
+  Stop with Ctrl-C.
+`
+}

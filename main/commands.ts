@@ -1,0 +1,146 @@
+/** What the `coffer` command does, each from its first line to the process's last. */
+import { type ConfigOf, integer, oneOf, readConfig, secret, text, url } from '@coffer/core/config.ts'
+import { createLog, type Log, logLevels } from '@coffer/core/log.ts'
+import { migrate } from '@coffer/core/migrate.ts'
+import { createServer } from 'node:net'
+import { pino } from 'pino'
+import { banner } from './banner.ts'
+import { openDataDirectory } from './data-directory.ts'
+import { migrationsFolder } from './databases.ts'
+import type { RoleName } from './roles.ts'
+import { startSandbox } from './sandbox.ts'
+import { serve } from './serve.ts'
+
+export type Listen = { host: string; port: number; data_directory: string }
+
+const logSettings = { COFFER_LOG_LEVEL: oneOf('how much to log', logLevels, 'info') }
+
+/** How long a stop may take before the process gives up on it. */
+const stopDeadlineMs = 30_000
+
+export async function startAll(listen: Listen): Promise<void> {
+  const settings = {
+    ...logSettings,
+    COFFER_SIMULATOR: oneOf('where the PSP simulators run', ['internal', 'external'], 'internal'),
+    COFFER_STRIPE_URL: url('address of an external Stripe simulator', ''),
+    COFFER_FAILPOINT: text('a place to end this process at, for crash tests', ''),
+  }
+  const config = readConfig(settings, process.env)
+  await refuseTakenPort(listen)
+  const directory = await openDataDirectory(listen.data_directory)
+  const log = createLog({ level: config.COFFER_LOG_LEVEL, destination: logFile(directory.file('coffer.log')) })
+  const startedMs = performance.now()
+  const sandbox = await startSandbox(
+    directory,
+    {
+      host: listen.host,
+      port: listen.port,
+      stripe_url: config.COFFER_SIMULATOR === 'external' ? config.COFFER_STRIPE_URL : undefined,
+      failpoint: config.COFFER_FAILPOINT === '' ? undefined : config.COFFER_FAILPOINT,
+    },
+    log,
+  )
+  const stop = stopOnSignal(log, async () => {
+    await sandbox.stop()
+    await directory.close()
+  })
+  sandbox.postgres.exited.then(({ code, signal }) => stop(`PostgreSQL ended (${signal ?? code})`, 1))
+  process.stdout.write(banner(sandbox, directory.path, performance.now() - startedMs))
+}
+
+export async function startRole(name: RoleName, listen: Listen): Promise<void> {
+  const settings = {
+    ...logSettings,
+    INTERNAL_HOST: text('address other roles reach this one at', '127.0.0.1'),
+    INTERNAL_PORT: integer('its port', { min: 0, max: 65_535, fallback: 0 }),
+  }
+  const config = readConfig(settings, process.env)
+  const log = createLog({ level: config.COFFER_LOG_LEVEL, destination: pino.destination({ dest: 1, sync: true }) })
+  const serving = await serve([name], process.env, internalListener(listen, config), log)
+  stopOnSignal(log, () => serving.stop())
+  log.info({ role: name, url: serving.url, pid: process.pid }, 'started')
+}
+
+function internalListener(listen: Listen, config: ConfigOf<{ INTERNAL_HOST: ReturnType<typeof text>; INTERNAL_PORT: ReturnType<typeof integer> }>) {
+  return {
+    host: listen.host,
+    port: listen.port,
+    internal_host: config.INTERNAL_HOST,
+    internal_port: config.INTERNAL_PORT,
+  }
+}
+
+export async function startSimulators(listen: Listen): Promise<void> {
+  const log = createLog({ level: 'info', destination: pino.destination({ dest: 1, sync: true }) })
+  const { start } = await import('@coffer/simulators/start-simulators.ts')
+  const simulators = await start({ host: listen.host, port: listen.port, data_directory: listen.data_directory }, log)
+  stopOnSignal(log, simulators.stop)
+  process.stdout.write(`Stripe simulator: ${simulators.stripe_url}\n`)
+}
+
+export async function migrateAll(): Promise<void> {
+  const config = readConfig(
+    {
+      ACCESS_MIGRATION_DATABASE_URL: secret("address of access's database, migrator login"),
+      VAULT_MIGRATION_DATABASE_URL: secret("address of the vault's database, migrator login"),
+      PLATFORM_MIGRATION_DATABASE_URL: secret("address of the platform's database, migrator login"),
+    },
+    process.env,
+  )
+  const databases = {
+    access: config.ACCESS_MIGRATION_DATABASE_URL,
+    vault: config.VAULT_MIGRATION_DATABASE_URL,
+    platform: config.PLATFORM_MIGRATION_DATABASE_URL,
+  }
+  for (const zone of ['access', 'vault', 'platform'] as const) {
+    const applied = await migrate(databases[zone], migrationsFolder(zone))
+    process.stdout.write(`${zone}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`)
+  }
+}
+
+function logFile(path: string) {
+  return pino.destination({ dest: path, mkdir: false, sync: false, mode: 0o600 })
+}
+
+/** Stops once, whichever signal comes and however often; a launcher that is gone counts as one. */
+function stopOnSignal(log: Log, stop: () => Promise<void>): (reason: string, exitCode: number) => void {
+  let stopping = false
+  const begin = (reason: string, exitCode: number) => {
+    if (stopping) return
+    stopping = true
+    log.info({ reason }, 'stopping')
+    setTimeout(() => process.exit(1), stopDeadlineMs).unref()
+    stop().then(
+      () => process.exit(exitCode),
+      (error) => {
+        log.error({ error }, 'the stop failed')
+        process.exit(1)
+      },
+    )
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => begin(signal, 0))
+  process.on('disconnect', () => begin('the launcher is gone', 0))
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const)
+    process.on(event, (error) => {
+      log.error({ error }, 'an unexpected error: stopping')
+      process.stderr.write(`An unexpected error, see the log: ${error instanceof Error ? error.name : event}\n`)
+      begin(event, 1)
+    })
+  return begin
+}
+
+/** Before anything is started: a taken port is told at once, and nothing is left behind. */
+function refuseTakenPort({ host, port }: Listen): Promise<void> {
+  if (port === 0) return Promise.resolve()
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+    probe.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new Error(`Port ${port} on ${host} is taken. Choose another (PORT=… or --port …), or any free one: --port auto`)
+          : error,
+      ),
+    )
+    probe.listen(port, host, () => probe.close(() => resolve()))
+  })
+}

@@ -1,0 +1,63 @@
+/** The secrets a sandbox lives with: made on its first start, kept in its data directory, mode 0600. */
+import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto'
+import type { DataDirectory } from './data-directory.ts'
+
+export type SandboxSecrets = {
+  superuser_password: string
+  /** By login name. */
+  passwords: Record<string, string>
+  environment: Record<string, string>
+}
+
+/** The PostgreSQL logins of each zone's database: who migrates it, who serves from it, who relays events. */
+export const logins = {
+  access: ['coffer_access_migrator', 'coffer_access_service'],
+  vault: ['coffer_vault_migrator', 'coffer_vault_service', 'coffer_vault_relay'],
+  platform: ['coffer_platform_migrator', 'coffer_platform_service', 'coffer_platform_relay'],
+} as const
+export type Zone = keyof typeof logins
+
+export function readSandboxSecrets(directory: DataDirectory): SandboxSecrets {
+  const password = (name: string) => directory.secretFile(`password-${name}`, 24).toString('base64url')
+  const root = (name: string) => directory.secretFile(name, 32).toString('base64')
+  const signing = ed25519(directory, 'access-signing.pem')
+  const vault = ed25519(directory, 'vault-role.pem')
+  const platform = ed25519(directory, 'platform-role.pem')
+  return {
+    superuser_password: password('postgres'),
+    passwords: Object.fromEntries(Object.values(logins).flat().map((login) => [login, password(login)])),
+    environment: {
+      ACCESS_SIGNING_KEY: signing.private,
+      ACCESS_PUBLIC_KEY: signing.public,
+      VAULT_ROLE_KEY: vault.private,
+      VAULT_PUBLIC_KEY: vault.public,
+      PLATFORM_ROLE_KEY: platform.private,
+      PLATFORM_PUBLIC_KEY: platform.public,
+      VAULT_WRAPPING_KEY: root('vault-wrapping.key'),
+      VAULT_FINGERPRINT_KEY: root('vault-fingerprint.key'),
+      PLATFORM_BODY_KEY: root('platform-body.key'),
+      FIRST_SECRET_KEY: secretKey(directory),
+    },
+  }
+}
+
+function ed25519(directory: DataDirectory, name: string): { private: string; public: string } {
+  let pem = directory.readPrivateFile(name)?.toString()
+  if (pem === undefined) {
+    pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+    directory.writePrivateFile(name, pem)
+  }
+  const publicKey = createPublicKey(createPrivateKey(pem))
+  return { private: pem, public: publicKey.export({ type: 'spki', format: 'pem' }).toString() }
+}
+
+/** `sk_test_` and 58 symbols of the id alphabet, as access makes them. */
+function secretKey(directory: DataDirectory): string {
+  const name = 'secret-key'
+  const kept = directory.readPrivateFile(name)?.toString()
+  if (kept !== undefined) return kept
+  const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
+  const key = `sk_test_${[...randomBytes(58)].map((byte) => alphabet[byte & 31]).join('')}`
+  directory.writePrivateFile(name, key)
+  return key
+}

@@ -1,0 +1,108 @@
+/** Starts roles and listens for them: one public listener, one internal, whatever roles this process has. */
+import { armFailpoint } from '@coffer/core/failpoint.ts'
+import { Failure } from '@coffer/core/errors.ts'
+import { createServer, mount, type Server, type TokenCheck } from '@coffer/core/http-server.ts'
+import type { Log } from '@coffer/core/log.ts'
+import { registry } from '@coffer/core/metrics.ts'
+import type { Role } from '@coffer/core/role.ts'
+import { Type } from 'typebox'
+import { type RoleName, roles } from './roles.ts'
+
+export type Listeners = {
+  host: string
+  /** 0 takes any free port. */
+  port: number
+  internal_host: string
+  internal_port: number
+}
+
+export type Serving = {
+  url: string
+  internal_url: string
+  /** Not ready, drain, stop in reverse order. Accepted requests are answered. */
+  stop(): Promise<void>
+}
+
+const publicBodyBytesMax = 64 * 1024
+const internalBodyBytesMax = 4 * 1024 * 1024
+const requestTimeoutMs = 30_000
+
+export async function serve(
+  names: readonly RoleName[],
+  environment: Record<string, string | undefined>,
+  listeners: Listeners,
+  log: Log,
+): Promise<Serving> {
+  if (environment['COFFER_FAILPOINT'] !== undefined && environment['COFFER_MODE'] !== 'sandbox')
+    throw new Error('COFFER_FAILPOINT is for the sandbox only')
+  armFailpoint(environment['COFFER_FAILPOINT'])
+  const started: Role[] = []
+  const state = { stopping: false }
+  try {
+    for (const name of names) {
+      const { start } = await roles[name]()
+      started.push(await start(environment, log.child({ role: name })))
+    }
+    const internal = createServer(log, { body_bytes_max: internalBodyBytesMax, request_timeout_ms: requestTimeoutMs })
+    const open = createServer(log, { body_bytes_max: publicBodyBytesMax, request_timeout_ms: requestTimeoutMs })
+    for (const role of started) {
+      await mount(internal, role.internalRoutes, role.tokenCheck)
+      await mount(open, role.publicRoutes, role.tokenCheck)
+    }
+    await mount(open, healthRoutes(started, state), nobody)
+    const internalUrl = await internal.listen({ host: listeners.internal_host, port: listeners.internal_port })
+    const url = await open.listen({ host: listeners.host, port: listeners.port })
+    return {
+      url,
+      internal_url: internalUrl,
+      async stop() {
+        state.stopping = true
+        await open.close()
+        // Work that was accepted goes on for a moment behind its answer, and needs the internal routes for it.
+        await started.pop()!.stop()
+        await internal.close()
+        await stopAll(started)
+      },
+    }
+  } catch (error) {
+    await stopAll(started)
+    throw error
+  }
+}
+
+async function stopAll(started: Role[]): Promise<void> {
+  for (const role of started.reverse()) await role.stop()
+}
+
+const nobody: TokenCheck = {
+  user: () => {
+    throw new Failure('unauthenticated')
+  },
+  service: () => {
+    throw new Failure('unauthenticated')
+  },
+}
+
+const health = Type.Object({ status: Type.String() })
+
+function healthRoutes(started: readonly Role[], state: { stopping: boolean }) {
+  return async (server: Server) => {
+    const open = { access: { open: true } } as const
+    server.get('/healthz', { config: open, schema: { hide: true, response: { 200: health } } }, async () => ({
+      status: 'ok',
+    }))
+    server.get('/readyz', { config: open, schema: { hide: true, response: { 200: health } } }, async () => {
+      if (state.stopping) throw new Failure('unavailable', { detail: 'Stopping.' })
+      for (const role of started) await role.ready()
+      return { status: 'ready' }
+    })
+    server.get(
+      '/metrics',
+      { config: open, schema: { hide: true, response: { 200: Type.String() } } },
+      async (_request, reply) => {
+        reply.header('content-type', registry.contentType).serializer((text: unknown) => text as string)
+        return registry.metrics()
+      },
+    )
+  }
+}

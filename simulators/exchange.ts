@@ -1,0 +1,177 @@
+/**
+ * One request to a simulated PSP, from the idempotency key to the answer: the part every PSP has in common.
+ * The PSP hands in what to execute; its own words for the common errors are its dialect.
+ */
+import { setTimeout as wait } from 'node:timers/promises'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Fault, Faults, FaultTarget } from './faults.ts'
+import type { IdempotencyKeys, SavedAnswer } from './idempotency.ts'
+import type { Journal, Span } from './journal.ts'
+
+export type Answer = { status: number; body: string }
+
+/** What an execution did: `changes` are kept in the journal and applied to what the simulator knows. */
+export type Execution<Change> = { answer: Answer; changes: Change[] }
+
+export type ExchangeRequest<Change> = {
+  /** Null where the client sent none. */
+  idempotency_key: string | null
+  account: string
+  parameters_hash: string
+  target: Omit<FaultTarget, 'replayed'>
+  /**
+   * Runs at once, without waiting for anything, and changes nothing by itself. A PSP saves no answer under a key
+   * for a request that is wrong in itself: such a one is refused before it comes here.
+   * @param decline_code the issuer's refusal that a fault asks for.
+   */
+  execute(decline_code: string | null): Execution<Change>
+}
+
+/** A PSP's own wording of what all PSPs answer. */
+export type Dialect = {
+  keyInUse(key: string): Answer
+  keyMismatch(key: string): Answer
+  rateLimited(): Answer
+  serverError(): Answer
+  replay_headers: Record<string, string>
+}
+
+export type JournalEntry<Change> = {
+  changes: Change[]
+  key?: { account: string; key: string; hash: string; status: number; at_ms: number }
+}
+
+export type ExchangeParts<Change> = {
+  journal: Journal
+  keys: IdempotencyKeys
+  faults: Faults
+  dialect: Dialect
+  now_ms(): number
+  apply(changes: Change[]): void
+}
+
+export type Exchange<Change> = {
+  serve(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    exchange: ExchangeRequest<Change>,
+  ): Promise<FastifyReply>
+  /** Keeps what happened without a request of a client. */
+  record(changes: Change[]): Promise<void>
+  /** Forgets the keys, and what was accepted and not yet executed. */
+  forget(): void
+}
+
+/** Takes up one entry of the journal, at start. */
+export function takeUp<Change>(
+  { keys, apply, now_ms }: Pick<ExchangeParts<Change>, 'keys' | 'apply' | 'now_ms'>,
+  { changes, key }: JournalEntry<Change>,
+  answer: Span,
+) {
+  apply(changes)
+  if (!key) return
+  const { hash, status, at_ms } = key
+  const saved = { ...answer, parameters_hash: hash, status, saved_at_ms: at_ms }
+  keys.save(key.account, key.key, saved, now_ms())
+}
+
+export function createExchange<Change>(parts: ExchangeParts<Change>): Exchange<Change> {
+  const { journal, keys, faults, dialect } = parts
+  let late = new AbortController()
+  /** Counts the resets: what was executed before one must not leave its key behind after it. */
+  let epoch = 0
+
+  async function replaySaved(reply: FastifyReply, saved: SavedAnswer): Promise<Answer> {
+    reply.headers(dialect.replay_headers)
+    return { status: saved.status, body: await journal.read(saved) }
+  }
+
+  /** Executes, and returns when what was done and answered is durable. */
+  async function executeDurably(exchange: ExchangeRequest<Change>, fault: Fault | null): Promise<Answer> {
+    const { account, idempotency_key: key, parameters_hash: hash } = exchange
+    const done =
+      fault?.kind === 'server_error_before'
+        ? { answer: dialect.serverError(), changes: [] }
+        : exchange.execute(fault?.kind === 'decline' ? fault.decline_code : null)
+    const answer = fault?.kind === 'server_error_after' ? dialect.serverError() : done.answer
+    const { status } = answer
+    if (done.changes.length > 0) parts.apply(done.changes)
+    if (key === null) {
+      // What is read must not vanish in a crash either, so a read waits for the writes it may have seen.
+      if (done.changes.length === 0) await journal.settled()
+      else await journal.append(JSON.stringify({ changes: done.changes }), '')
+      return answer
+    }
+    const at_ms = parts.now_ms()
+    const entry: JournalEntry<Change> = {
+      changes: done.changes,
+      key: { account, key, hash, status, at_ms },
+    }
+    const begun = epoch
+    keys.claim(account, key)
+    const span = await journal.append(JSON.stringify(entry), answer.body)
+    const saved = { ...span, parameters_hash: hash, status, saved_at_ms: at_ms }
+    if (begun === epoch) keys.save(account, key, saved, parts.now_ms())
+    return answer
+  }
+
+  /** The key is in use while the request waits; a reset or the end of the simulator forgets it unexecuted. */
+  async function executeLate(exchange: ExchangeRequest<Change>, fault: Fault): Promise<Answer | null> {
+    const { account, idempotency_key: key } = exchange
+    if (key !== null) keys.claim(account, key)
+    const inTime = await wait(fault.delay_ms, true, { signal: late.signal }).catch(() => false)
+    return inTime ? executeDurably(exchange, fault) : null
+  }
+
+  function known({ idempotency_key: key, account, parameters_hash }: ExchangeRequest<Change>) {
+    if (key === null) return undefined
+    const saved = keys.find(account, key, parts.now_ms())
+    if (saved === 'in_use') return dialect.keyInUse(key)
+    return saved && saved.parameters_hash !== parameters_hash ? dialect.keyMismatch(key) : saved
+  }
+
+  async function serve(request: FastifyRequest, reply: FastifyReply, exchange: ExchangeRequest<Change>) {
+    const found = known(exchange)
+    if (found && 'body' in found) return send(reply, found)
+    const fault = faults.choose({ ...exchange.target, replayed: found !== undefined })
+    const kind = fault?.kind
+    if (kind === 'rate_limit') return send(reply, dialect.rateLimited())
+    if (kind === 'reset_before') return reset(request, reply)
+    if (kind === 'hang_before') return reply.hijack()
+
+    let answer: Answer | null
+    if (found) answer = await replaySaved(reply, found)
+    else if (kind === 'late') answer = await executeLate(exchange, fault!)
+    else answer = await executeDurably(exchange, fault)
+
+    if (answer === null) return reset(request, reply)
+    if (kind === 'reset_after') return reset(request, reply)
+    if (kind === 'hang_after') return reply.hijack()
+    if (kind === 'slow') await wait(fault!.delay_ms, undefined, { signal: late.signal }).catch(() => {})
+    return send(reply, answer)
+  }
+
+  return {
+    serve,
+    async record(changes) {
+      parts.apply(changes)
+      await journal.append(JSON.stringify({ changes }), '')
+    },
+    forget() {
+      epoch++
+      keys.clear()
+      late.abort()
+      late = new AbortController()
+    },
+  }
+}
+
+export function send(reply: FastifyReply, { status, body }: Answer): FastifyReply {
+  return reply.code(status).header('content-type', 'application/json').send(body)
+}
+
+function reset(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  reply.hijack()
+  request.raw.socket.resetAndDestroy()
+  return reply
+}

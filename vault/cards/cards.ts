@@ -1,0 +1,174 @@
+/** Cards: tokenize, read, reveal. What is written goes through group commit, what is read through group read. */
+import type { Caller } from '@coffer/core/caller.ts'
+import { Failure } from '@coffer/core/errors.ts'
+import { createGroupCommit, type GroupCommit } from '@coffer/core/group-commit.ts'
+import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { isId, newId } from '@coffer/core/ids.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import type { Clock } from '@coffer/core/time.ts'
+import type { CvcLeases } from '../forward/cvc-leases.ts'
+import type { Keyring } from '../keys/keyring.ts'
+import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
+import { binOf } from './brands.ts'
+import * as queries from './queries.ts'
+import type { Card, NewCard, RevealedCard } from './schemas.ts'
+import { validateNewCard } from './validation.ts'
+
+export type Cards = ReturnType<typeof createCards>
+
+export type CardsDeps = { database: Database; keyring: Keyring; clock: Clock; cvcLeases: CvcLeases }
+
+/** Gives the JSON text of a card as its response schema allows it. */
+export type SerializeCard = (card: Card) => string
+
+/** Stands in a stored answer until the transaction knows the fingerprint of the number. */
+const fingerprintPlaceholder = 'fpr_pending'
+
+export function createCards(deps: CardsDeps) {
+  const creations: GroupCommit<queries.CardInsert, queries.CardInserted> = createGroupCommit({
+    name: 'cards.create',
+    write: (entries) => queries.insertCards(deps.database, entries),
+    batch_max: 128,
+    in_flight_max: 2,
+    queue_max: 4_000,
+  })
+  const lookups: GroupCommit<queries.CardKey, queries.CardRow | undefined> = createGroupCommit({
+    name: 'cards.read',
+    write: (entries) => queries.findCards(deps.database, entries),
+    batch_max: 128,
+    in_flight_max: 2,
+    queue_max: 4_000,
+  })
+  const reveals: GroupCommit<queries.RevealRecord, true> = createGroupCommit({
+    name: 'cards.reveal',
+    write: (entries) => queries.insertRevealRecords(deps.database, entries),
+    batch_max: 128,
+    in_flight_max: 2,
+    queue_max: 4_000,
+  })
+
+  async function find(merchantId: string, cardId: string): Promise<queries.CardRow> {
+    if (!isId('card', cardId)) throw new Failure('not_found')
+    const row = await lookups.add({ merchant_id: merchantId, card_id: cardId })
+    if (row === undefined) throw new Failure('not_found')
+    return row
+  }
+
+  return {
+    /**
+     * Keeps a new card. Acknowledged means: card, version, audit record, event and idempotency record are
+     * committed, together. The same key with the same body gives the first answer again.
+     */
+    async create(
+      caller: Caller,
+      input: NewCard,
+      idempotencyKey: string | null,
+      serialize: SerializeCard,
+    ): Promise<StoredAnswer> {
+      const now = deps.clock.now()
+      const { merchant_id } = caller
+      const brand = validateNewCard(input, now)
+      const dataKey = await deps.keyring.forEncryption(merchant_id)
+      const numberHmac = deps.keyring.numberHmac(merchant_id, input.number)
+      const card = newCardOf(input, brand.brand, binOf(brand, input.number), now)
+      const place = { merchant_id, card_id: card.id, card_version_id: card.version }
+      const answer = serialize(card)
+      const inserted = await creations.add({
+        ...place,
+        ...caller,
+        card,
+        number_hmac: numberHmac,
+        fingerprint_if_new: newId('fingerprint', now.getTime()),
+        fingerprint_placeholder: fingerprintPlaceholder,
+        data_key_id: dataKey.data_key_id,
+        number_encrypted: seal(dataKey, cardNumberPlace(place), input.number),
+        audit_id: newId('audit', now.getTime()),
+        event_id: newId('event', now.getTime()),
+        event_data: answer,
+        idempotency_key: idempotencyKey,
+        body_hmac: idempotencyKey === null ? null : bodyFingerprint(deps.keyring, input, numberHmac),
+        response_body: answer,
+      })
+      if (inserted.verdict === 'body_differs')
+        throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+      if (inserted.verdict === 'repeated') return inserted.answer
+      if (input.cvc !== undefined) deps.cvcLeases.put(place, input.cvc)
+      return { status: 201, body: answer.replace(fingerprintPlaceholder, inserted.fingerprint) }
+    },
+
+    async get(merchantId: string, cardId: string): Promise<Card> {
+      return cardOf(await find(merchantId, cardId))
+    },
+
+    /** The full number. Its audit record is committed before this resolves; if it cannot be, nothing leaves. */
+    async reveal(caller: Caller, cardId: string, reason: string): Promise<RevealedCard> {
+      const row = await find(caller.merchant_id, cardId)
+      const dataKey = await deps.keyring.forDecryption(row.merchant_id, row.data_key_id)
+      const number = unseal(dataKey, cardNumberPlace(row), row.number_encrypted)
+      const audit = { ...caller, audit_id: newId('audit'), card_id: row.card_id, reason }
+      await reveals.add({ ...audit, number_encrypted: row.number_encrypted })
+      return {
+        id: row.card_id,
+        object: 'revealed_card',
+        version: row.card_version_id,
+        number,
+        exp_month: row.exp_month,
+        exp_year: row.exp_year,
+        cardholder_name: row.cardholder_name,
+      }
+    },
+
+    find,
+
+    async drain(): Promise<void> {
+      await Promise.all([creations.drain(), lookups.drain(), reveals.drain()])
+    },
+  }
+}
+
+function newCardOf(input: NewCard, brand: string, bin: string, now: Date): Card {
+  const at = now.toISOString()
+  return {
+    id: newId('card', now.getTime()),
+    object: 'card',
+    status: 'active',
+    version: newId('cardVersion', now.getTime()),
+    brand,
+    bin,
+    last4: input.number.slice(-4),
+    exp_month: input.exp_month,
+    exp_year: input.exp_year,
+    fingerprint: fingerprintPlaceholder,
+    cardholder_name: input.cardholder_name ?? null,
+    customer: input.customer ?? null,
+    metadata: input.metadata ?? {},
+    created_at: at,
+    updated_at: at,
+  }
+}
+
+/** The CVC is left out: a body repeated with another one is the same request, and it must not be stored. */
+function bodyFingerprint(keyring: Keyring, input: NewCard, numberHmac: Buffer): Buffer {
+  const { cvc: _left_out, ...kept } = input
+  return bodyHmac(keyring.bodyKey, { ...kept, number: numberHmac.toString('base64') })
+}
+
+function cardOf(row: queries.CardRow): Card {
+  return {
+    id: row.card_id,
+    object: 'card',
+    status: row.status,
+    version: row.card_version_id,
+    brand: row.brand,
+    bin: row.bin,
+    last4: row.last4,
+    exp_month: row.exp_month,
+    exp_year: row.exp_year,
+    fingerprint: row.fingerprint,
+    cardholder_name: row.cardholder_name,
+    customer: row.customer,
+    metadata: row.metadata,
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+  }
+}

@@ -1,0 +1,207 @@
+import type { Caller } from '@coffer/core/caller.ts'
+import type { StoredAnswer } from '@coffer/core/idempotency.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
+import { failpoint } from '@coffer/core/failpoint.ts'
+import type { Card } from './schemas.ts'
+
+export type CardInsert = Caller & {
+  card_id: string
+  card_version_id: string
+  card: Card
+  number_hmac: Buffer
+  fingerprint_if_new: string
+  fingerprint_placeholder: string
+  data_key_id: string
+  number_encrypted: Buffer
+  audit_id: string
+  event_id: string
+  event_data: string
+  idempotency_key: string | null
+  body_hmac: Buffer | null
+  response_body: string
+}
+
+export type CardInserted =
+  | { verdict: 'inserted'; fingerprint: string }
+  | { verdict: 'repeated'; answer: StoredAnswer }
+  | { verdict: 'body_differs' }
+
+type InsertedRow = {
+  fingerprint: string | null
+  same_body: boolean | null
+  response_status: number | null
+  response_body: string | null
+}
+
+/**
+ * Everything a batch of new cards writes, as one statement: instruments, idempotency records, cards,
+ * versions, audit records and events. A row whose idempotency key is known already writes nothing and comes
+ * back with the stored answer. Rows are inserted in key order, so two batches in flight cannot deadlock.
+ */
+const insertCardsText = `
+  with input as materialized (
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::bytea[],
+      $8::text[], $9::text[], $10::text[], $11::text[], $12::int[], $13::int[], $14::text[], $15::text[],
+      $16::json[], $17::timestamptz[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
+      $23::text[], $24::text[], $25::bytea[], $26::text[])
+    with ordinality as input (merchant_id, card_id, card_version_id, number_hmac, fingerprint_if_new,
+      fingerprint_placeholder, number_encrypted, data_key_id, brand, bin, last4, exp_month, exp_year,
+      cardholder_name, customer, metadata, created_at, audit_id, actor, key_id, request_id, source_address,
+      event_id, idempotency_key, body_hmac, answer, place)
+  ), known as materialized (
+    select input.place, record.body_hmac = input.body_hmac as same_body, record.response_status, record.response_body
+    from input cross join lateral (
+      select body_hmac, response_status, response_body from idempotency_records record
+      where record.merchant_id = input.merchant_id and record.operation = 'cards.create'
+        and record.idempotency_key = input.idempotency_key limit 1) record
+    where input.idempotency_key is not null
+  ), candidates as materialized (
+    select input.*, instrument.fingerprint as known_fingerprint
+    from input left join lateral (
+      select fingerprint from instruments
+      where instruments.merchant_id = input.merchant_id and instruments.number_hmac = input.number_hmac limit 1
+    ) instrument on true
+    where not exists (select from known where known.place = input.place)
+  ), added_instruments as materialized (
+    insert into instruments (merchant_id, number_hmac, fingerprint)
+    select distinct on (merchant_id, number_hmac) merchant_id, number_hmac, fingerprint_if_new
+    from candidates where known_fingerprint is null order by merchant_id, number_hmac
+    on conflict do nothing
+    returning merchant_id, number_hmac, fingerprint
+  ), found as materialized (
+    select candidates.*, coalesce(known_fingerprint, added.fingerprint) as fingerprint
+    from candidates left join added_instruments added
+      on added.merchant_id = candidates.merchant_id and added.number_hmac = candidates.number_hmac
+  ), claimed as materialized (
+    insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id,
+      response_status, response_body, expires_at)
+    select merchant_id, 'cards.create', idempotency_key, body_hmac, card_id, 201,
+      replace(answer, fingerprint_placeholder, fingerprint), now() + interval '24 hours'
+    from found where idempotency_key is not null and fingerprint is not null order by merchant_id, idempotency_key
+    on conflict do nothing
+    returning object_id
+  ), accepted as materialized (
+    select * from found
+    where fingerprint is not null
+      and (idempotency_key is null or exists (select from claimed where claimed.object_id = found.card_id))
+  ), added_cards as (
+    insert into cards (merchant_id, card_id, card_version_id, fingerprint, customer, metadata, created_at, updated_at)
+    select merchant_id, card_id, card_version_id, fingerprint, customer, metadata, created_at, created_at
+    from accepted
+  ), added_versions as (
+    insert into card_versions (merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin,
+      last4, exp_month, exp_year, cardholder_name, reason, created_at)
+    select merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin, last4, exp_month,
+      exp_year, cardholder_name, 'created', created_at
+    from accepted
+  ), added_audit as (
+    insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
+      source_address, result, ciphertext_hash)
+    select audit_id, merchant_id, actor, key_id, 'card.create', card_id, request_id, source_address, 'done',
+      sha256(number_encrypted)
+    from accepted
+  ), added_events as (
+    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+    select event_id, merchant_id, 'card.created', card_id,
+      replace(answer, fingerprint_placeholder, fingerprint)::json, created_at
+    from accepted
+  )
+  select accepted.fingerprint, known.same_body, known.response_status, known.response_body
+  from input left join accepted using (place) left join known using (place) order by place`
+
+export async function insertCards(database: Database, entries: CardInsert[]): Promise<CardInserted[]> {
+  failpoint('vault.cards.before_commit')
+  const rows = await database.commit<InsertedRow>(merchantsOf(entries), {
+    name: 'insert_cards',
+    text: insertCardsText,
+    values: [
+      ...columnsOf(entries, ['merchant_id', 'card_id', 'card_version_id', 'number_hmac', 'fingerprint_if_new']),
+      ...columnsOf(entries, ['fingerprint_placeholder', 'number_encrypted', 'data_key_id']),
+      ...columnsOf(entries.map((entry) => entry.card), ['brand', 'bin', 'last4', 'exp_month', 'exp_year']),
+      ...columnsOf(entries.map((entry) => entry.card), ['cardholder_name', 'customer']),
+      entries.map((entry) => JSON.stringify(entry.card.metadata)),
+      entries.map((entry) => entry.card.created_at),
+      ...columnsOf(entries, ['audit_id', 'actor', 'key_id', 'request_id', 'source_address', 'event_id']),
+      ...columnsOf(entries, ['idempotency_key', 'body_hmac', 'response_body']),
+    ],
+  })
+  failpoint('vault.cards.after_commit')
+  const results = rows.map(insertedOf)
+  const raced = entries.filter((_entry, index) => results[index] === undefined)
+  // A batch that committed beside this one took the key or added the number: asking again finds what it wrote.
+  const again = raced.length === 0 ? [] : await insertCards(database, raced)
+  return results.map((result) => result ?? again.shift()!)
+}
+
+function insertedOf(row: InsertedRow): CardInserted | undefined {
+  if (row.fingerprint !== null) return { verdict: 'inserted', fingerprint: row.fingerprint }
+  if (row.response_status === null) return undefined
+  if (!row.same_body) return { verdict: 'body_differs' }
+  return { verdict: 'repeated', answer: { status: row.response_status, body: row.response_body! } }
+}
+
+export type CardKey = { merchant_id: string; card_id: string }
+
+export type CardRow = CardKey & {
+  card_version_id: string
+  fingerprint: string
+  status: Card['status']
+  customer: string | null
+  metadata: Record<string, string>
+  created_at: Date
+  updated_at: Date
+  data_key_id: string
+  number_encrypted: Buffer
+  brand: string
+  bin: string
+  last4: string
+  exp_month: number
+  exp_year: number
+  cardholder_name: string | null
+}
+
+/** The cards with their current versions, in the order asked for; undefined where there is none. */
+export async function findCards(database: Database, keys: CardKey[]): Promise<(CardRow | undefined)[]> {
+  const rows = await database.read<CardRow & { place: bigint }>(merchantsOf(keys), {
+    name: 'find_cards',
+    text: `select wanted.place, card.*, version.data_key_id, version.number_encrypted, version.brand, version.bin,
+             version.last4, version.exp_month, version.exp_year, version.cardholder_name
+           from unnest($1::text[], $2::text[]) with ordinality as wanted (merchant_id, card_id, place)
+           cross join lateral (
+             select * from cards where merchant_id = wanted.merchant_id and card_id = wanted.card_id limit 1) card
+           cross join lateral (
+             select * from card_versions
+             where merchant_id = card.merchant_id and card_id = card.card_id
+               and card_version_id = card.card_version_id limit 1) version`,
+    values: columnsOf(keys, ['merchant_id', 'card_id']),
+  })
+  const found: (CardRow | undefined)[] = new Array(keys.length).fill(undefined)
+  for (const row of rows) found[Number(row.place) - 1] = row
+  return found
+}
+
+export type RevealRecord = Caller & {
+  audit_id: string
+  card_id: string
+  reason: string
+  number_encrypted: Buffer
+}
+
+export async function insertRevealRecords(database: Database, records: RevealRecord[]): Promise<true[]> {
+  await database.commit(merchantsOf(records), {
+    name: 'insert_reveal_records',
+    text: `insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
+             source_address, reason, result, ciphertext_hash)
+           select audit_id, merchant_id, actor, key_id, 'card.reveal', card_id, request_id, source_address, reason,
+             'done', sha256(number_encrypted)
+           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+             $8::text[], $9::bytea[]) as record (audit_id, merchant_id, actor, key_id, card_id, request_id,
+             source_address, reason, number_encrypted)`,
+    values: [
+      ...columnsOf(records, ['audit_id', 'merchant_id', 'actor', 'key_id', 'card_id', 'request_id']),
+      ...columnsOf(records, ['source_address', 'reason', 'number_encrypted']),
+    ],
+  })
+  return records.map(() => true)
+}

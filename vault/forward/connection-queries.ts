@@ -1,0 +1,105 @@
+import type { Caller } from '@coffer/core/caller.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+
+export type ConnectionRow = {
+  merchant_id: string
+  connection_id: string
+  psp: string
+  name: string
+  base_url: string
+  data_key_id: string
+  secret_encrypted: Buffer
+  settings: Record<string, string>
+  created_at: Date
+  updated_at: Date
+}
+
+type Recorded = Caller & { connection_id: string; audit_id: string; event_id: string }
+
+/** What is told of a connection outside the vault: never the secret, never the host. */
+const eventData = `json_build_object('id', connection_id, 'object', 'connection', 'psp', psp, 'name', name,
+  'settings', settings)`
+
+const auditAndEvent = (action: string) => `
+  audited as (
+    insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
+      source_address, result)
+    select $3, merchant_id, $4, $5, 'connection.${action}', connection_id, $6, $7, 'done' from changed),
+  told as (
+    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+    select $8, merchant_id, 'connection.${action}d', connection_id, ${eventData}, updated_at from changed)
+  select * from changed`
+
+const recordedValues = (row: Recorded) => [
+  row.merchant_id, row.connection_id, row.audit_id, row.actor, row.key_id, row.request_id, row.source_address,
+  row.event_id,
+]
+
+/** Undefined where the merchant has a connection of that name. */
+export async function insertConnection(
+  database: Database,
+  row: Recorded & {
+    psp: string
+    name: string
+    base_url: string
+    data_key_id: string
+    secret_encrypted: Buffer
+    settings: string
+  },
+): Promise<ConnectionRow | undefined> {
+  const rows = await database.commit<ConnectionRow>([row.merchant_id], {
+    name: 'insert_connection',
+    text: `with changed as (
+        insert into connections (merchant_id, connection_id, psp, name, base_url, data_key_id, secret_encrypted,
+          settings, created_at, updated_at)
+        values ($1, $2, $9, $10, $11, $12, $13, $14, now(), now())
+        on conflict (merchant_id, name) do nothing returning *), ${auditAndEvent('create')}`,
+    values: [
+      ...recordedValues(row), row.psp, row.name, row.base_url, row.data_key_id, row.secret_encrypted, row.settings,
+    ],
+  })
+  return rows[0]
+}
+
+/** Null leaves a column as it is. Undefined where there is no such connection. */
+export async function updateConnection(
+  database: Database,
+  row: Recorded & {
+    base_url: string | null
+    data_key_id: string | null
+    secret_encrypted: Buffer | null
+    settings: string | null
+  },
+): Promise<ConnectionRow | undefined> {
+  const rows = await database.commit<ConnectionRow>([row.merchant_id], {
+    name: 'update_connection',
+    text: `with changed as (
+        update connections set base_url = coalesce($9, base_url), data_key_id = coalesce($10, data_key_id),
+          secret_encrypted = coalesce($11, secret_encrypted), settings = coalesce($12::json, settings),
+          updated_at = now()
+        where merchant_id = $1 and connection_id = $2 returning *), ${auditAndEvent('update')}`,
+    values: [...recordedValues(row), row.base_url, row.data_key_id, row.secret_encrypted, row.settings],
+  })
+  return rows[0]
+}
+
+export async function findConnection(
+  database: Database,
+  merchantId: string,
+  connectionId: string,
+): Promise<ConnectionRow | undefined> {
+  const rows = await database.read<ConnectionRow>([merchantId], {
+    name: 'find_connection',
+    text: 'select * from connections where merchant_id = $1 and connection_id = $2',
+    values: [merchantId, connectionId],
+  })
+  return rows[0]
+}
+
+export function listConnections(database: Database, merchantId: string): Promise<ConnectionRow[]> {
+  return database.read<ConnectionRow>([merchantId], {
+    name: 'list_connections',
+    text: 'select * from connections where merchant_id = $1 order by connection_id limit 1000',
+    values: [merchantId],
+  })
+}

@@ -1,0 +1,110 @@
+/**
+ * Connections: a merchant's accounts at PSPs. The secret and the destination stay here; everybody else knows a
+ * connection by its id and its public settings.
+ */
+import type { Caller } from '@coffer/core/caller.ts'
+import { Failure } from '@coffer/core/errors.ts'
+import { isId, newId } from '@coffer/core/ids.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import { Secret } from '@coffer/core/secret.ts'
+import type { Keyring } from '../keys/keyring.ts'
+import { connectionSecretPlace, seal, unseal } from '../keys/sealed-text.ts'
+import * as queries from './connection-queries.ts'
+import { checkBaseUrl } from './destination.ts'
+import type { Connection, ConnectionChange, NewConnection } from './schemas.ts'
+
+export type Connections = ReturnType<typeof createConnections>
+
+export type OpenConnection = { connection_id: string; origin: string; secret: Secret<string> }
+
+/** A change of a secret or destination takes effect within this time. */
+const cacheMs = 2_000
+const cachedMax = 10_000
+
+export function createConnections(deps: { database: Database; keyring: Keyring; allowLoopback: boolean }) {
+  const opened = new Map<string, { at_ms: number; connection: Promise<OpenConnection> }>()
+
+  async function sealed(merchantId: string, connectionId: string, secret: string) {
+    const dataKey = await deps.keyring.forEncryption(merchantId)
+    const place = connectionSecretPlace({ merchant_id: merchantId, connection_id: connectionId })
+    return { data_key_id: dataKey.data_key_id, secret_encrypted: seal(dataKey, place, secret) }
+  }
+
+  async function load(merchantId: string, connectionId: string): Promise<OpenConnection> {
+    const row = await queries.findConnection(deps.database, merchantId, connectionId)
+    if (row === undefined) throw new Failure('connection_not_found')
+    const dataKey = await deps.keyring.forDecryption(merchantId, row.data_key_id)
+    return {
+      connection_id: row.connection_id,
+      origin: checkBaseUrl(row.base_url, deps.allowLoopback),
+      secret: new Secret(unseal(dataKey, connectionSecretPlace(row), row.secret_encrypted)),
+    }
+  }
+
+  return {
+    async create(caller: Caller, input: NewConnection): Promise<Connection> {
+      const connectionId = newId('connection')
+      const row = await queries.insertConnection(deps.database, {
+        ...caller,
+        ...(await sealed(caller.merchant_id, connectionId, input.secret)),
+        connection_id: connectionId,
+        psp: input.psp,
+        name: input.name,
+        base_url: checkBaseUrl(input.base_url, deps.allowLoopback),
+        settings: JSON.stringify(input.settings ?? {}),
+        audit_id: newId('audit'),
+        event_id: newId('event'),
+      })
+      if (row === undefined) throw new Failure('connection_exists', { param: 'name' })
+      return connectionOf(row)
+    },
+
+    async list(merchantId: string): Promise<Connection[]> {
+      return (await queries.listConnections(deps.database, merchantId)).map(connectionOf)
+    },
+
+    async change(caller: Caller, connectionId: string, input: ConnectionChange): Promise<Connection> {
+      if (!isId('connection', connectionId)) throw new Failure('not_found')
+      const secret = input.secret === undefined ? undefined : await sealed(caller.merchant_id, connectionId, input.secret)
+      const row = await queries.updateConnection(deps.database, {
+        ...caller,
+        connection_id: connectionId,
+        base_url: input.base_url === undefined ? null : checkBaseUrl(input.base_url, deps.allowLoopback),
+        data_key_id: secret?.data_key_id ?? null,
+        secret_encrypted: secret?.secret_encrypted ?? null,
+        settings: input.settings === undefined ? null : JSON.stringify(input.settings),
+        audit_id: newId('audit'),
+        event_id: newId('event'),
+      })
+      if (row === undefined) throw new Failure('not_found')
+      opened.delete(`${caller.merchant_id}|${connectionId}`)
+      return connectionOf(row)
+    },
+
+    /** With its secret, for sending. @throws Failure connection_not_found, also for another merchant's. */
+    open(merchantId: string, connectionId: string): Promise<OpenConnection> {
+      const name = `${merchantId}|${connectionId}`
+      const known = opened.get(name)
+      const now = performance.now()
+      if (known !== undefined && now - known.at_ms < cacheMs) return known.connection
+      const connection = load(merchantId, connectionId)
+      connection.catch(() => opened.delete(name))
+      if (opened.size >= cachedMax) opened.clear()
+      opened.set(name, { at_ms: now, connection })
+      return connection
+    },
+  }
+}
+
+function connectionOf(row: queries.ConnectionRow): Connection {
+  return {
+    id: row.connection_id,
+    object: 'connection',
+    psp: row.psp,
+    name: row.name,
+    base_url: row.base_url,
+    settings: row.settings,
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * CVCs, in the memory of this one process and nowhere else (PCI DSS 3.3.1): for at most 15 minutes, for one
+ * attempt. A lease is used up when bytes were sent to the PSP and comes back when they provably were not.
+ */
+export type CvcPlace = { merchant_id: string; card_id: string }
+
+export type CvcLeases = {
+  put(place: CvcPlace, cvc: string): void
+  /** The CVC, from now on this attempt's alone: a re-send of the same attempt is the same use. */
+  take(place: CvcPlace, attemptId: string): string | undefined
+  /** Nothing was sent: another attempt may take it. */
+  giveBack(place: CvcPlace, attemptId: string): void
+  /** The authorization has its result: the CVC is gone. */
+  forget(place: CvcPlace, attemptId: string): void
+  sweep(): void
+}
+
+type Lease = { cvc: Buffer; expires_at_ms: number; taken_by: string | undefined }
+
+const lifetimeMs = 15 * 60_000
+const leasesMax = 100_000
+
+/** `monotonicMs` must not follow changes of the wall clock. */
+export function createCvcLeases(monotonicMs: () => number = () => performance.now()): CvcLeases {
+  const leases = new Map<string, Lease>()
+  const nameOf = (place: CvcPlace) => `${place.merchant_id}|${place.card_id}`
+
+  function drop(name: string): void {
+    leases.get(name)?.cvc.fill(0)
+    leases.delete(name)
+  }
+
+  return {
+    put(place, cvc) {
+      const name = nameOf(place)
+      drop(name)
+      if (leases.size >= leasesMax) drop(leases.keys().next().value as string)
+      const bytes = Buffer.allocUnsafeSlow(cvc.length)
+      bytes.write(cvc, 'latin1')
+      leases.set(name, { cvc: bytes, expires_at_ms: monotonicMs() + lifetimeMs, taken_by: undefined })
+    },
+    take(place, attemptId) {
+      const name = nameOf(place)
+      const lease = leases.get(name)
+      if (lease === undefined) return undefined
+      if (monotonicMs() >= lease.expires_at_ms) {
+        drop(name)
+        return undefined
+      }
+      if (lease.taken_by !== undefined && lease.taken_by !== attemptId) return undefined
+      lease.taken_by = attemptId
+      return lease.cvc.toString('latin1')
+    },
+    giveBack(place, attemptId) {
+      const lease = leases.get(nameOf(place))
+      if (lease?.taken_by === attemptId) lease.taken_by = undefined
+    },
+    forget(place, attemptId) {
+      const name = nameOf(place)
+      if (leases.get(name)?.taken_by === attemptId) drop(name)
+    },
+    sweep() {
+      for (const [name, lease] of leases) if (monotonicMs() >= lease.expires_at_ms) drop(name)
+    },
+  }
+}

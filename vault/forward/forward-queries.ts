@@ -1,0 +1,173 @@
+import type { HttpResponse } from '@coffer/core/connector.ts'
+import type { ForwardCall, ForwardLook } from '@coffer/core/internal-api.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
+
+type Delegation = Pick<ForwardCall, 'merchant_id' | 'card_id' | 'attempt_id' | 'connection_id' | 'step'>
+
+export type ForwardInsert = Delegation &
+  Pick<ForwardCall, 'card_version_id' | 'send_number' | 'moves_money'> & {
+    needs_card: boolean
+    forward_id: string
+    role: string
+    request_id: string
+  }
+
+export type ForwardCard = {
+  card_version_id: string
+  data_key_id: string
+  number_encrypted: Buffer
+  exp_month: number
+  exp_year: number
+  cardholder_name: string | null
+}
+
+export type ForwardState = 'recorded' | 'not_sent' | 'unanswered' | 'answered' | 'closed'
+
+/** refused: the delegation does not agree. recorded_before: this send number was used; it is not sent again. */
+export type ForwardInserted = {
+  verdict: 'recorded' | 'recorded_before' | 'refused'
+  earlier_state: ForwardState | undefined
+  card: ForwardCard | undefined
+}
+
+type InsertedRow = { [Name in keyof ForwardCard]: ForwardCard[Name] | null } & {
+  recorded: boolean
+  refused: boolean
+  earlier_state: ForwardState | null
+}
+
+/**
+ * Records a batch of sends and gives each its card, in one transaction. A send is refused where the card or
+ * version is not the merchant's, or the attempt has used another card or connection before.
+ */
+const insertForwardsText = `
+  with input as materialized (
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[],
+      $8::boolean[], $9::boolean[], $10::text[], $11::text[], $12::text[])
+    with ordinality as input (merchant_id, card_id, attempt_id, connection_id, step, wanted_version_id, send_number,
+      moves_money, needs_card, forward_id, role, request_id, place)
+  ), found as materialized (
+    select input.place, version.* from input
+    cross join lateral (
+      select * from cards where merchant_id = input.merchant_id and card_id = input.card_id limit 1) card
+    cross join lateral (
+      select card_version_id, data_key_id, number_encrypted, exp_month, exp_year, cardholder_name
+      from card_versions
+      where merchant_id = card.merchant_id and card_id = card.card_id
+        and card_version_id = coalesce(input.wanted_version_id, card.card_version_id) limit 1) version
+  ), earlier as materialized (
+    select input.place, other.state from input cross join lateral (
+      select state from forwards
+      where merchant_id = input.merchant_id and attempt_id = input.attempt_id and step = input.step
+        and send_number = input.send_number limit 1) other
+  ), refused as materialized (
+    select place from input
+    where not exists (select from found where found.place = input.place)
+      or exists (
+        select from forwards
+        where merchant_id = input.merchant_id and attempt_id = input.attempt_id
+          and (connection_id <> input.connection_id or card_id <> input.card_id))
+  ), added as (
+    insert into forwards (merchant_id, attempt_id, step, send_number, forward_id, state, connection_id, card_id,
+      card_version_id, role, request_id, moves_money)
+    select merchant_id, attempt_id, step, send_number, forward_id, 'recorded', connection_id, card_id,
+      found.card_version_id, role, request_id, moves_money
+    from input join found using (place)
+    where place not in (select place from refused)
+    order by merchant_id, attempt_id, step, send_number
+    on conflict do nothing
+    returning forward_id
+  )
+  select added.forward_id is not null as recorded, refused.place is not null as refused,
+    earlier.state as earlier_state, found.card_version_id, found.data_key_id, found.exp_month, found.exp_year,
+    found.cardholder_name, case when input.needs_card then found.number_encrypted end as number_encrypted
+  from input left join added using (forward_id) left join refused using (place) left join earlier using (place)
+    left join found using (place)
+  order by place`
+
+export async function insertForwards(database: Database, entries: ForwardInsert[]): Promise<ForwardInserted[]> {
+  const rows = await database.commit<InsertedRow>(merchantsOf(entries), {
+    name: 'insert_forwards',
+    text: insertForwardsText,
+    values: [
+      ...columnsOf(entries, ['merchant_id', 'card_id', 'attempt_id', 'connection_id', 'step', 'card_version_id']),
+      ...columnsOf(entries, ['send_number', 'moves_money', 'needs_card', 'forward_id', 'role', 'request_id']),
+    ],
+  })
+  return rows.map((row) => ({
+    verdict: row.recorded ? 'recorded' : row.refused ? 'refused' : 'recorded_before',
+    earlier_state: row.earlier_state ?? undefined,
+    card: row.number_encrypted === null ? undefined : (row as ForwardCard),
+  }))
+}
+
+export type ForwardEnd = {
+  merchant_id: string
+  attempt_id: string
+  step: string
+  send_number: number
+  state: 'answered' | 'not_sent' | 'unanswered'
+  answer: HttpResponse | undefined
+}
+
+export async function endForwards(database: Database, ends: ForwardEnd[]): Promise<true[]> {
+  await database.commit(merchantsOf(ends), {
+    name: 'end_forwards',
+    text: `update forwards set state = ended.state, answered_at = now(), answer_status = ended.answer_status,
+             answer_headers = ended.answer_headers, answer_body = ended.answer_body
+           from (
+             select * from unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::smallint[],
+               $7::json[], $8::text[]) as ended (merchant_id, attempt_id, step, send_number, state, answer_status,
+               answer_headers, answer_body)
+             order by merchant_id, attempt_id, step, send_number) ended
+           where forwards.merchant_id = ended.merchant_id and forwards.attempt_id = ended.attempt_id
+             and forwards.step = ended.step and forwards.send_number = ended.send_number
+             and forwards.state = 'recorded'`,
+    values: [
+      ...columnsOf(ends, ['merchant_id', 'attempt_id', 'step', 'send_number', 'state']),
+      ends.map((end) => end.answer?.status ?? null),
+      ends.map((end) => (end.answer === undefined ? null : JSON.stringify(end.answer.headers))),
+      // PostgreSQL text cannot hold a NUL.
+      ends.map((end) => end.answer?.body.replaceAll('\0', '') ?? null),
+    ],
+  })
+  return ends.map(() => true)
+}
+
+export type ForwardRow = {
+  send_number: number
+  state: ForwardState
+  recorded_at: Date
+  answer_status: number | null
+  answer_headers: Record<string, string> | null
+  answer_body: string | null
+}
+
+/**
+ * All sends of a step, oldest first. A step without any is closed in the same transaction: its first send
+ * number is taken, so a caller that was only slow finds it taken and sends nothing.
+ */
+export async function lookAndClose(
+  database: Database,
+  look: ForwardLook & { forward_id: string; role: string; request_id: string },
+): Promise<ForwardRow[]> {
+  return database.transaction([look.merchant_id], async (query) => {
+    await query({
+      name: 'close_forward',
+      text: `insert into forwards (merchant_id, attempt_id, step, send_number, forward_id, state, connection_id,
+               card_id, role, request_id, moves_money)
+             values ($1, $2, $3, 0, $4, 'closed', $5, $6, $7, $8, false) on conflict do nothing`,
+      values: [
+        look.merchant_id, look.attempt_id, look.step, look.forward_id, look.connection_id, look.card_id, look.role,
+        look.request_id,
+      ],
+    })
+    return query<ForwardRow>({
+      name: 'look_at_forwards',
+      text: `select send_number, state, recorded_at, answer_status, answer_headers, answer_body from forwards
+             where merchant_id = $1 and attempt_id = $2 and step = $3 order by send_number`,
+      values: [look.merchant_id, look.attempt_id, look.step],
+    })
+  })
+}

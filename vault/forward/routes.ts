@@ -1,0 +1,86 @@
+import { callerOf } from '@coffer/core/caller.ts'
+import type { Routes } from '@coffer/core/http-server.ts'
+import {
+  cardFacts,
+  cardFactsCall,
+  forwardCall,
+  forwardLook,
+  forwardLooked,
+  forwardResult,
+} from '@coffer/core/internal-api.ts'
+import { Type } from 'typebox'
+import type { Cards } from '../cards/cards.ts'
+import type { Connections } from './connections.ts'
+import type { Forwards } from './forwards.ts'
+import { connection, connectionChange, connectionList, newConnection } from './schemas.ts'
+
+export function publicRoutes(connections: Connections): Routes {
+  return async (server) => {
+    server.post(
+      '/v1/connections',
+      {
+        config: { access: { scope: 'admin' } },
+        schema: { summary: 'Add an account at a PSP.', body: newConnection, response: { 201: connection } },
+      },
+      async (request, reply) => reply.code(201).send(await connections.create(callerOf(request), request.body)),
+    )
+
+    server.get(
+      '/v1/connections',
+      {
+        config: { access: { scope: 'admin' } },
+        schema: { summary: 'The accounts at PSPs.', response: { 200: connectionList } },
+      },
+      async (request) => ({ data: await connections.list(request.user.merchant_id), next_cursor: null }),
+    )
+
+    server.patch(
+      '/v1/connections/:id',
+      {
+        config: { access: { scope: 'admin' } },
+        schema: {
+          summary: "Change an account's secret, address or settings.",
+          params: Type.Object({ id: Type.String({ maxLength: 100 }) }),
+          body: connectionChange,
+          response: { 200: connection },
+        },
+      },
+      (request) => connections.change(callerOf(request), request.params.id, request.body),
+    )
+  }
+}
+
+/** For the platform only: it knows what to send, the vault decides whether and fills in what is secret. */
+export function internalRoutes(deps: { cards: Cards; forwards: Forwards }): Routes {
+  return async (server) => {
+    server.post(
+      '/internal/forwards',
+      {
+        config: { access: { service: ['platform'] } },
+        schema: { body: forwardCall, response: { 200: forwardResult } },
+      },
+      (request) => deps.forwards.forward(request.body, request.service.role, request.id),
+    )
+
+    server.post(
+      '/internal/forwards/look',
+      {
+        config: { access: { service: ['platform'] } },
+        schema: { body: forwardLook, response: { 200: forwardLooked } },
+      },
+      (request) => deps.forwards.look(request.body, request.service.role, request.id),
+    )
+
+    server.post(
+      '/internal/card-facts',
+      {
+        config: { access: { service: ['platform'] } },
+        schema: { body: cardFactsCall, response: { 200: cardFacts } },
+      },
+      async (request) => {
+        const { brand, bin, status } = await deps.cards.find(request.body.merchant_id, request.body.card_id)
+        return { brand, bin, status }
+      },
+    )
+  }
+}

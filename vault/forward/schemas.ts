@@ -1,0 +1,40 @@
+import { idPattern } from '@coffer/core/ids.ts'
+import { type Static, Type } from 'typebox'
+
+const settings = Type.Record(Type.String({ minLength: 1, maxLength: 50 }), Type.String({ maxLength: 500 }), {
+  maxProperties: 25,
+})
+const baseUrl = Type.String({ maxLength: 300, description: 'The only origin this connection may be sent to.' })
+const secret = Type.String({ pattern: '^[\\x21-\\x7e]{8,1000}$', description: "The PSP's API secret." })
+
+export const newConnection = Type.Object(
+  {
+    psp: Type.String({ pattern: '^[a-z0-9_-]{1,50}$' }),
+    name: Type.String({ minLength: 1, maxLength: 100 }),
+    base_url: baseUrl,
+    secret,
+    settings: Type.Optional(settings),
+  },
+  { additionalProperties: false },
+)
+export type NewConnection = Static<typeof newConnection>
+
+export const connectionChange = Type.Object(
+  { base_url: Type.Optional(baseUrl), secret: Type.Optional(secret), settings: Type.Optional(settings) },
+  { additionalProperties: false, minProperties: 1 },
+)
+export type ConnectionChange = Static<typeof connectionChange>
+
+export const connection = Type.Object({
+  id: Type.String({ pattern: idPattern('connection') }),
+  object: Type.Literal('connection'),
+  psp: Type.String(),
+  name: Type.String(),
+  base_url: Type.String(),
+  settings,
+  created_at: Type.String(),
+  updated_at: Type.String(),
+})
+export type Connection = Static<typeof connection>
+
+export const connectionList = Type.Object({ data: Type.Array(connection), next_cursor: Type.Null() })

@@ -1,0 +1,73 @@
+/** Sends a filled request: one pool a destination, no redirects, bounded in time and size. */
+import type { HttpResponse } from '@coffer/core/connector.ts'
+import { isNeverSent } from '@coffer/core/internal-client.ts'
+import { Pool } from 'undici'
+import { guardedLookup } from './destination.ts'
+import type { FilledRequest } from './marks.ts'
+
+export type Sent =
+  | { outcome: 'answered'; response: HttpResponse }
+  | { outcome: 'not_sent'; reason: string }
+  | { outcome: 'unanswered'; reason: string }
+
+export type Sender = {
+  /** Never throws: what went wrong decides between `not_sent` (provably) and `unanswered`. */
+  send(origin: string, request: FilledRequest, timeoutMs: number): Promise<Sent>
+  close(): Promise<void>
+}
+
+const connectionsPerDestinationMax = 128
+const destinationsMax = 1_000
+const answerBytesMax = 1024 * 1024
+const connectTimeoutMs = 3_000
+const passedHeaders = ['content-type', 'retry-after', 'request-id', 'idempotent-replayed', 'stripe-should-retry']
+
+export function createSender(options: { allowLoopback: boolean }): Sender {
+  const pools = new Map<string, Pool>()
+
+  function poolOf(origin: string): Pool {
+    const known = pools.get(origin)
+    if (known !== undefined) return known
+    if (pools.size >= destinationsMax) throw new Error('too many destinations')
+    const pool = new Pool(origin, {
+      connections: connectionsPerDestinationMax,
+      pipelining: 1,
+      maxResponseSize: answerBytesMax,
+      connect: { lookup: guardedLookup(options.allowLoopback), timeout: connectTimeoutMs },
+    })
+    pools.set(origin, pool)
+    return pool
+  }
+
+  return {
+    async send(origin, request, timeoutMs) {
+      try {
+        const { statusCode, headers, body } = await poolOf(origin).request({
+          method: request.method,
+          path: request.path,
+          headers: request.headers,
+          body: request.body,
+          signal: AbortSignal.timeout(timeoutMs),
+        })
+        const text = await body.text()
+        return { outcome: 'answered', response: { status: statusCode, headers: passed(headers), body: text } }
+      } catch (error) {
+        return isNeverSent(error)
+          ? { outcome: 'not_sent', reason: 'the destination could not be reached' }
+          : { outcome: 'unanswered', reason: 'the destination gave no complete answer' }
+      }
+    },
+    async close() {
+      await Promise.all([...pools.values()].map((pool) => pool.close()))
+    },
+  }
+}
+
+function passed(headers: Record<string, string | string[] | undefined>): Record<string, string> {
+  const kept: Record<string, string> = {}
+  for (const name of passedHeaders) {
+    const value = headers[name]
+    if (typeof value === 'string') kept[name] = value
+  }
+  return kept
+}

@@ -1,0 +1,83 @@
+/** The vault: the only place where card numbers exist, and the only way out to PSPs. */
+import { createPublicKey } from 'node:crypto'
+import { type ConfigOf, integer, oneOf, secret, text, url } from '@coffer/core/config.ts'
+import { createInternalClient } from '@coffer/core/internal-client.ts'
+import type { Log } from '@coffer/core/log.ts'
+import { openDatabase } from '@coffer/core/postgres.ts'
+import type { Role } from '@coffer/core/role.ts'
+import { systemClock } from '@coffer/core/time.ts'
+import { createRenewedToken, createTokenCheck, serviceIdentity, signRoleAssertion } from '@coffer/core/tokens.ts'
+import { createCards } from './cards/cards.ts'
+import * as cardRoutes from './cards/routes.ts'
+import { createConnections } from './forward/connections.ts'
+import { createCvcLeases } from './forward/cvc-leases.ts'
+import { createForwards } from './forward/forwards.ts'
+import * as forwardRoutes from './forward/routes.ts'
+import { openKeyring } from './keys/keyring.ts'
+import { outboxRoutes } from './outbox-routes.ts'
+
+export const settings = {
+  COFFER_MODE: oneOf('what this deployment is for', ['sandbox', 'live']),
+  VAULT_DATABASE_URL: secret("PostgreSQL address of the vault's own database, service login"),
+  VAULT_RELAY_DATABASE_URL: secret('the same database, relay login'),
+  VAULT_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 10 }),
+  VAULT_WRAPPING_KEY: secret('32 bytes in base64: wraps the data keys'),
+  VAULT_FINGERPRINT_KEY: secret('32 bytes in base64: keys the hashes of card numbers'),
+  VAULT_ROLE_KEY: secret("Ed25519 private key (PEM), the vault's own"),
+  ACCESS_PUBLIC_KEY: text('Ed25519 public key (PEM) that tokens are checked with'),
+  ACCESS_URL: url('internal address of access'),
+}
+
+const cvcSweepMs = 10_000
+
+export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
+  const database = openDatabase({
+    url: config.VAULT_DATABASE_URL,
+    name: 'vault',
+    connections_max: config.VAULT_DATABASE_CONNECTIONS_MAX,
+    log,
+  })
+  const relayDatabase = openDatabase({
+    url: config.VAULT_RELAY_DATABASE_URL,
+    name: 'vault relay',
+    connections_max: 2,
+    log,
+  })
+  await database.check()
+  const keyring = await openKeyring(database, {
+    wrapping: config.VAULT_WRAPPING_KEY,
+    fingerprint: config.VAULT_FINGERPRINT_KEY,
+  })
+  const identity = serviceIdentity('vault', config.VAULT_ROLE_KEY)
+  const access = createInternalClient({
+    url: config.ACCESS_URL,
+    token: createRenewedToken(() => signRoleAssertion(identity)),
+    connections_max: 8,
+  })
+  const accessPublicKey = createPublicKey(config.ACCESS_PUBLIC_KEY)
+  const cvcLeases = createCvcLeases()
+  const sweep = setInterval(() => cvcLeases.sweep(), cvcSweepMs)
+  const cards = createCards({ database, keyring, clock: systemClock, cvcLeases })
+  const allowLoopback = config.COFFER_MODE === 'sandbox'
+  const connections = createConnections({ database, keyring, allowLoopback })
+  const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
+
+  return {
+    name: 'vault',
+    publicRoutes: async (server) => {
+      await cardRoutes.publicRoutes(cards)(server)
+      await forwardRoutes.publicRoutes(connections)(server)
+    },
+    internalRoutes: async (server) => {
+      await forwardRoutes.internalRoutes({ cards, forwards })(server)
+      await outboxRoutes(relayDatabase)(server)
+    },
+    tokenCheck: createTokenCheck({ audience: 'vault', accessPublicKey, access }),
+    ready: () => database.check(),
+    async stop() {
+      clearInterval(sweep)
+      await Promise.all([cards.drain(), forwards.drain()])
+      await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
+    },
+  }
+}
