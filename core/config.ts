@@ -90,7 +90,8 @@ export function readConfig<Table extends Settings>(
   for (const [name, setting] of Object.entries(table)) {
     try {
       const found = valueOf(name, environment)
-      if (found !== undefined) config[name] = setting.parse(found)
+      if (found === '' && !('fallback' in setting)) problems.push(`${name} is empty: ${setting.describe}`)
+      else if (found !== undefined) config[name] = setting.parse(found)
       else if ('fallback' in setting) config[name] = setting.fallback
       else problems.push(`${name} (or ${name}_FILE) is not set: ${setting.describe}`)
     } catch (error) {

@@ -6,7 +6,7 @@
  * that caused it stands alone. A batch whose commit was sent and never answered fails as a whole, because
  * sending it again could write it twice.
  */
-import { Failure } from './errors.ts'
+import { Failure, failures } from './errors.ts'
 import { gauge, histogram } from './metrics.ts'
 import { CommitUnknown, isTransient } from './postgres.ts'
 
@@ -44,11 +44,13 @@ export function createGroupCommit<Entry, Result>(options: {
   async function run(batch: Waiting<Entry, Result>[], tries: number): Promise<void> {
     try {
       const results = await options.write(batch.map((waiting) => waiting.entry))
-      if (results.length !== batch.length) throw new Error(`${options.name}: a result is missing`)
+      if (results.length !== batch.length) throw new CommitUnknown(`${options.name}: a result is missing`)
       for (let index = 0; index < batch.length; index++) batch[index]!.resolve(results[index]!)
     } catch (error) {
       if (error instanceof CommitUnknown) return rejectAll(batch, new Failure('outcome_unknown', { cause: error }))
       if (isTransient(error) && tries < 3) return run(batch, tries + 1)
+      // No row's fault: halving would wait for the missing database once a row.
+      if (error instanceof Failure && failures[error.code].status === 503) return rejectAll(batch, error)
       if (batch.length === 1) return batch[0]!.reject(error)
       const half = batch.length >> 1
       await run(batch.slice(0, half), tries)

@@ -14,6 +14,7 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { maskCardNumbers } from './card-number-detector.ts'
 import { Failure, failures, problemOf } from './errors.ts'
 import { newId } from './ids.ts'
 import type { Log } from './log.ts'
@@ -69,6 +70,10 @@ export function createServer(log: Log, limits: { body_bytes_max: number; request
           `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\n` +
             `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
         )
+    },
+    frameworkErrors(error, request, reply) {
+      reply.header('request-id', request.id)
+      sendFailure(failureOf(error), error, request, reply as unknown as FastifyReply, log)
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
@@ -163,8 +168,10 @@ function failureOf(error: unknown): Failure {
 function validationFailure(problem: NonNullable<FastifyError['validation']>[number], context?: string): Failure {
   const path = problem.instancePath.slice(1).replaceAll('/', '.')
   const named = problem.params['missingProperty'] ?? problem.params['additionalProperty']
-  const param = [path, named].filter((part) => typeof part === 'string' && part !== '').join('.')
-  // The message comes from the schema, never from the value: nothing of the request is echoed but its shape.
+  const names = [path, named].filter((part) => typeof part === 'string' && part !== '').join('.')
+  // The message comes from the schema, never from the value: nothing of the request is echoed but its shape,
+  // and that not where somebody put a card number for a name.
+  const param = maskCardNumbers(names)
   const detail = `${context ?? 'body'}${param === '' ? '' : ` ${param}`}: ${problem.message ?? 'is not valid'}`
   return new Failure('invalid_request', param === '' ? { detail } : { detail, param })
 }

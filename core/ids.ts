@@ -58,8 +58,13 @@ function timeText(milliseconds: number): string {
   return text
 }
 
+/** As many digits in a row as a card number has. */
+const digitRun = /[0-9]{13}/
+
 export function newId<Kind extends IdKind>(kind: Kind, now: number = Date.now()): Id<Kind> {
-  return `${idPrefixes[kind]}${timeText(now)}${randomText(randomLength(kind))}`
+  const body = `${timeText(now)}${randomText(randomLength(kind))}`
+  // One in some hundred thousand could be mistaken for a card number: then another is drawn.
+  return digitRun.test(body) ? newId(kind, now) : `${idPrefixes[kind]}${body}`
 }
 
 /** A random secret of `length` base32 characters (5 bits each). */

@@ -74,7 +74,11 @@ export const forwardLooked = Type.Object({
   state: Type.Union([Type.Literal('not_sent'), Type.Literal('unanswered'), Type.Literal('answered')]),
   /** The newest answer, where there is one. */
   answer: Type.Union([answer, Type.Null()]),
-  recorded_at: Type.Union([Type.String(), Type.Null()]),
+  /** How often it was sent or may have been, and how many of those sends have no answer. */
+  sends: Type.Integer(),
+  unanswered_sends: Type.Integer(),
+  first_recorded_at: Type.Union([Type.String(), Type.Null()]),
+  last_recorded_at: Type.Union([Type.String(), Type.Null()]),
   last_send_number: Type.Integer(),
 })
 export type ForwardLooked = Static<typeof forwardLooked>

@@ -22,11 +22,16 @@ export class NoAnswer extends Error {
   }
 }
 
-const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT'])
 
-/** True only for errors that happen before the first byte of a request leaves. */
+/**
+ * True only for errors that happen before the first byte of a request leaves. A host or network may become
+ * unreachable in the middle of a connection too: that counts only where connecting itself failed.
+ */
 export function isNeverSent(error: unknown): boolean {
-  const code = (error as { code?: unknown } | null)?.code
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isNeverSent)
+  const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown }
+  if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') return syscall === 'connect'
   return typeof code === 'string' && neverSent.has(code)
 }
 

@@ -41,9 +41,19 @@ function allowed(fields: LogFields): Record<string, unknown> {
   const kept: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(error === undefined ? rest : { ...rest, ...errorFields(error) })) {
     if (!allowedFields.has(name) || value === undefined) continue
-    kept[name] = typeof value === 'string' ? maskText(value) : typeof value === 'object' ? '[dropped]' : value
+    kept[name] = allowedValue(value)
   }
   return kept
+}
+
+function allowedValue(value: unknown): unknown {
+  if (typeof value === 'string') return maskText(value)
+  if (typeof value === 'number' || typeof value === 'bigint') {
+    const text = String(value)
+    const masked = maskText(text)
+    return masked === text ? value : masked
+  }
+  return typeof value === 'boolean' || value === null ? value : '[dropped]'
 }
 
 function wrap(logger: Logger): Log {

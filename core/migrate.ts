@@ -75,14 +75,19 @@ const schemaQuery = `
     where not exists (select from pg_constraint k where k.conindid = i.indexrelid)
     union all
     select relname, 4, row_number() over (partition by relname order by polname)::int,
-      '  policy ' || polname || ' for ' || polcmd || ' to ' || (select string_agg(rolname, ', ' order by rolname) from pg_roles where oid = any(polroles))
+      '  policy ' || polname || ' for ' || polcmd || ' to ' || coalesce((select string_agg(rolname, ', ' order by rolname) from pg_roles where oid = any(polroles)), 'public')
       || coalesce(' using ' || pg_get_expr(polqual, polrelid), '') || coalesce(' check ' || pg_get_expr(polwithcheck, polrelid), '')
     from tables join pg_policy p on p.polrelid = tables.oid
     union all
     select relname, 5, row_number() over (partition by relname order by grantee.rolname)::int,
-      '  grant ' || string_agg(acl.privilege_type, ', ' order by acl.privilege_type) || ' to ' || grantee.rolname
-    from tables cross join lateral aclexplode(relacl) acl join pg_roles grantee on grantee.oid = acl.grantee
+      '  grant ' || string_agg(acl.privilege_type, ', ' order by acl.privilege_type) || ' to ' || coalesce(grantee.rolname, 'public')
+    from tables cross join lateral aclexplode(relacl) acl left join pg_roles grantee on grantee.oid = acl.grantee
     where acl.grantee <> (select relowner from pg_class where oid = tables.oid)
     group by relname, grantee.rolname
+    union all
+    select '', 0, row_number() over (order by oid::regprocedure::text)::int, 'function ' || oid::regprocedure
+      || ' returns ' || prorettype::regtype || case when prosecdef then ' security definer' else '' end
+      || ' as ' || regexp_replace(prosrc, '\\s+', ' ', 'g')
+    from pg_proc where pronamespace = 'public'::regnamespace
   )
   select line from lines order by relname, part, place`

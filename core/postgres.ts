@@ -4,6 +4,7 @@
  *
  * No session state is used, so a transaction-pooling proxy such as PgBouncer may stand in front.
  */
+import type { Socket } from 'node:net'
 import pg from 'pg'
 import { Failure } from './errors.ts'
 import type { Log } from './log.ts'
@@ -20,6 +21,8 @@ export type Database = {
    * @throws CommitUnknown where the connection was lost after sending: it may or may not be committed.
    */
   commit<Found extends Row>(merchants: readonly string[], statement: Statement): Promise<Found[]>
+  /** As `commit`, for several statements in one transaction and one round trip; gives the rows of each. */
+  commitAll<Found extends Row>(merchants: readonly string[], statements: Statement[]): Promise<Found[][]>
   /** As `commit`, for a statement that changes nothing: a lost connection is just `unavailable`. */
   read<Found extends Row>(merchants: readonly string[], statement: Statement): Promise<Found[]>
   /** Several statements, each waiting for the one before, in one transaction. */
@@ -44,10 +47,14 @@ export function isTransient(error: unknown): boolean {
   return code === '40001' || code === '40P01'
 }
 
-/** A fault PostgreSQL itself reported: the transaction was rolled back, for certain. */
+/**
+ * A fault PostgreSQL itself reported: the transaction was rolled back, for certain. A session or a server that
+ * ends (FATAL, PANIC) says nothing about a commit that was under way.
+ */
 function isReported(error: unknown): boolean {
-  const code = (error as { code?: unknown; severity?: unknown } | null)?.code
-  return error instanceof pg.DatabaseError && typeof code === 'string' && !code.startsWith('57P') && code !== '08006'
+  if (!(error instanceof pg.DatabaseError) || error.code === undefined) return false
+  if (error.severity === 'FATAL' || error.severity === 'PANIC') return false
+  return !error.code.startsWith('57P') && error.code !== '08006'
 }
 
 const waiting = gauge('coffer_postgres_pool_waiting', 'Transactions waiting for a connection.', ['database'])
@@ -59,8 +66,9 @@ const types = {
 }
 
 /**
- * Opens a transaction's view on its merchants. The planner settings make every statement keep one plan that
- * goes by index: a plan made while a table was empty would else read it whole once it is large.
+ * Opens a transaction's view on its merchants. The planner settings make every statement keep one plan, made
+ * as if reading a whole table cost a fortune: a plan made while a table was empty is used when it is large. So
+ * statements find rows only by `lateral (… limit 1)` or by a whole key, never by joining a batch to a table.
  */
 const scopeStatement = (merchants: readonly string[]): Statement => ({
   name: 'coffer_scope',
@@ -90,6 +98,15 @@ export function openDatabase(options: {
     },
   } as pg.PoolConfig)
   pool.on('error', (error) => options.log.warn({ error }, 'an idle PostgreSQL connection was lost'))
+  const warned = new WeakSet<pg.ClientBase>()
+  pool.on('connect', (client) => {
+    // A connection lost while in use fails its statements; the event beside that would end the process.
+    client.on('error', () => {})
+    // The only sign that a wait for the synchronous standby was cancelled: the COMMIT itself looks successful.
+    client.on('notice', ({ code }) => {
+      if (code === '01000') warned.add(client)
+    })
+  })
 
   async function acquire(): Promise<pg.PoolClient> {
     waiting.set({ database: options.name }, pool.waitingCount)
@@ -100,25 +117,30 @@ export function openDatabase(options: {
     }
   }
 
-  async function oneRoundTrip<Found extends Row>(merchants: readonly string[], statement: Statement) {
+  async function commitAll<Found extends Row>(merchants: readonly string[], statements: Statement[]) {
     const client = await acquire()
-    const { stream } = (client as unknown as { connection: { stream: import('node:net').Socket } }).connection
+    const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
     stream.cork()
     const sent = Promise.allSettled([
       client.query('begin'),
       client.query(scopeStatement(merchants)),
-      client.query<Found>(statement),
+      ...statements.map((statement) => client.query<Found>(statement)),
       client.query('commit'),
     ])
     stream.uncork()
-    const [begun, scoped, done, committed] = await sent
-    const error = [begun, scoped, done].find((step) => step.status === 'rejected')?.reason
-    const lost = committed.status === 'rejected'
-    client.release(lost)
-    if (error !== undefined && isReported(error)) throw error
-    if (lost) throw new CommitUnknown(committed.reason)
-    if (committed.value.command !== 'COMMIT' || done.status !== 'fulfilled') throw new CommitUnknown(error)
-    return done.value.rows
+    const steps = await sent
+    const committed = steps.at(-1)!
+    const error = steps.find((step) => step.status === 'rejected')?.reason
+    client.release(committed.status === 'rejected')
+    if (error !== undefined && error !== (committed as { reason?: unknown }).reason && isReported(error)) throw error
+    if (error !== undefined) throw new CommitUnknown(error)
+    const results = steps.map((step) => (step as PromiseFulfilledResult<pg.QueryResult<Found>>).value)
+    if (results.at(-1)!.command !== 'COMMIT') throw new CommitUnknown(undefined)
+    return results.slice(2, -1).map((result) => result.rows)
+  }
+
+  async function commit<Found extends Row>(merchants: readonly string[], statement: Statement) {
+    return (await commitAll<Found>(merchants, [statement]))[0]!
   }
 
   async function transaction<Result>(merchants: readonly string[], work: (query: Query) => Promise<Result>) {
@@ -149,10 +171,11 @@ export function openDatabase(options: {
   }
 
   return {
-    commit: oneRoundTrip,
+    commit,
+    commitAll,
     async read<Found extends Row>(merchants: readonly string[], statement: Statement) {
       try {
-        return await oneRoundTrip<Found>(merchants, statement)
+        return await commit<Found>(merchants, statement)
       } catch (error) {
         throw error instanceof CommitUnknown ? unavailable(error) : error
       }

@@ -1,8 +1,9 @@
 /** What the `coffer` command does, each from its first line to the process's last. */
+
+import { createServer } from 'node:net'
 import { type ConfigOf, integer, oneOf, readConfig, secret, text, url } from '@coffer/core/config.ts'
 import { createLog, type Log, logLevels } from '@coffer/core/log.ts'
 import { migrate } from '@coffer/core/migrate.ts'
-import { createServer } from 'node:net'
 import { pino } from 'pino'
 import { banner } from './banner.ts'
 import { openDataDirectory } from './data-directory.ts'
@@ -28,7 +29,10 @@ export async function startAll(listen: Listen): Promise<void> {
   const config = readConfig(settings, process.env)
   await refuseTakenPort(listen)
   const directory = await openDataDirectory(listen.data_directory)
-  const log = createLog({ level: config.COFFER_LOG_LEVEL, destination: logFile(directory.file('coffer.log')) })
+  const log = createLog({
+    level: config.COFFER_LOG_LEVEL,
+    destination: logFile(directory.file('coffer.log')),
+  })
   const startedMs = performance.now()
   const sandbox = await startSandbox(
     directory,
@@ -55,13 +59,19 @@ export async function startRole(name: RoleName, listen: Listen): Promise<void> {
     INTERNAL_PORT: integer('its port', { min: 0, max: 65_535, fallback: 0 }),
   }
   const config = readConfig(settings, process.env)
-  const log = createLog({ level: config.COFFER_LOG_LEVEL, destination: pino.destination({ dest: 1, sync: true }) })
+  const log = createLog({
+    level: config.COFFER_LOG_LEVEL,
+    destination: pino.destination({ dest: 1, sync: true }),
+  })
   const serving = await serve([name], process.env, internalListener(listen, config), log)
   stopOnSignal(log, () => serving.stop())
   log.info({ role: name, url: serving.url, pid: process.pid }, 'started')
 }
 
-function internalListener(listen: Listen, config: ConfigOf<{ INTERNAL_HOST: ReturnType<typeof text>; INTERNAL_PORT: ReturnType<typeof integer> }>) {
+function internalListener(
+  listen: Listen,
+  config: ConfigOf<{ INTERNAL_HOST: ReturnType<typeof text>; INTERNAL_PORT: ReturnType<typeof integer> }>,
+) {
   return {
     host: listen.host,
     port: listen.port,
@@ -73,7 +83,10 @@ function internalListener(listen: Listen, config: ConfigOf<{ INTERNAL_HOST: Retu
 export async function startSimulators(listen: Listen): Promise<void> {
   const log = createLog({ level: 'info', destination: pino.destination({ dest: 1, sync: true }) })
   const { start } = await import('@coffer/simulators/start-simulators.ts')
-  const simulators = await start({ host: listen.host, port: listen.port, data_directory: listen.data_directory }, log)
+  const simulators = await start(
+    { host: listen.host, port: listen.port, data_directory: listen.data_directory },
+    log,
+  )
   stopOnSignal(log, simulators.stop)
   process.stdout.write(`Stripe simulator: ${simulators.stripe_url}\n`)
 }
@@ -94,7 +107,9 @@ export async function migrateAll(): Promise<void> {
   }
   for (const zone of ['access', 'vault', 'platform'] as const) {
     const applied = await migrate(databases[zone], migrationsFolder(zone))
-    process.stdout.write(`${zone}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`)
+    process.stdout.write(
+      `${zone}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`,
+    )
   }
 }
 
@@ -123,7 +138,9 @@ function stopOnSignal(log: Log, stop: () => Promise<void>): (reason: string, exi
   for (const event of ['uncaughtException', 'unhandledRejection'] as const)
     process.on(event, (error) => {
       log.error({ error }, 'an unexpected error: stopping')
-      process.stderr.write(`An unexpected error, see the log: ${error instanceof Error ? error.name : event}\n`)
+      process.stderr.write(
+        `An unexpected error, see the log: ${error instanceof Error ? error.name : event}\n`,
+      )
       begin(event, 1)
     })
   return begin
@@ -137,7 +154,9 @@ function refuseTakenPort({ host, port }: Listen): Promise<void> {
     probe.once('error', (error: NodeJS.ErrnoException) =>
       reject(
         error.code === 'EADDRINUSE'
-          ? new Error(`Port ${port} on ${host} is taken. Choose another (PORT=… or --port …), or any free one: --port auto`)
+          ? new Error(
+              `Port ${port} on ${host} is taken. Choose another (PORT=… or --port …), or any free one: --port auto`,
+            )
           : error,
       ),
     )

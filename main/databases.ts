@@ -25,7 +25,8 @@ export async function prepareDatabases(at: PostgresAddress, secrets: SandboxSecr
   try {
     const { rows } = await client.query<{ datname: string }>('select datname from pg_database')
     const present = new Set(rows.map((row) => row.datname))
-    for (const zone of zones) if (!present.has(`coffer_${zone}`)) await createZone(client, zone, secrets.passwords)
+    for (const zone of zones)
+      if (!present.has(`coffer_${zone}`)) await createZone(client, zone, secrets.passwords)
   } finally {
     await client.end()
   }
@@ -44,9 +45,13 @@ async function createZone(client: pg.Client, zone: Zone, passwords: Record<strin
   for (const login of logins[zone]) {
     const known = await client.query('select from pg_roles where rolname = $1', [login])
     const password = client.escapeLiteral(passwords[login]!)
-    await client.query(`${known.rowCount === 0 ? 'create' : 'alter'} role ${login} login password ${password}`)
+    await client.query(
+      `${known.rowCount === 0 ? 'create' : 'alter'} role ${login} login password ${password}`,
+    )
   }
-  await client.query(`create database ${database} owner ${logins[zone][0]} template template0 encoding 'UTF8'`)
+  await client.query(
+    `create database ${database} owner ${logins[zone][0]} template template0 encoding 'UTF8'`,
+  )
   await client.query(`revoke all on database ${database} from public`)
   await client.query(`grant connect on database ${database} to ${logins[zone].slice(1).join(', ')}`)
 }

@@ -79,6 +79,7 @@ const postgres_settings: Record<string, string> = {
   max_wal_size: '4GB',
   checkpoint_timeout: '15min',
   jit: 'off',
+  max_logical_replication_workers: '0',
   // Outboxes are filled and emptied all day: clean them often, in small portions.
   autovacuum_naptime: '10s',
   autovacuum_vacuum_scale_factor: '0.05',

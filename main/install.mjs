@@ -78,16 +78,26 @@ function readIfThere(file) {
  * @param {boolean} is_server
  */
 function satisfies(installed, locked, is_server) {
-  const own_node_does = ownNodeDoes()
   for (const [place, wanted] of Object.entries(locked)) {
     if (!place.includes('node_modules/')) continue
-    if (is_server && wanted.dev) continue
-    if (wanted.optional && (!isForThisMachine(wanted) || (is_server && own_node_does))) continue
     const there = installed[place]
+    if (there === undefined && mayBeMissing(wanted, is_server)) continue
     if (there === undefined || there.version !== wanted.version) return false
     if (!fs.existsSync(path.join(root, place, 'package.json'))) return false
   }
   return true
+}
+
+/**
+ * What no machine must have, or not this one. An optional package made for this machine is wanted (Node,
+ * PostgreSQL, the tools' programs); one for any machine is only there for the sake of another optional one.
+ * @param {LockedPackage} wanted @param {boolean} is_server
+ */
+function mayBeMissing(wanted, is_server) {
+  if (is_server && wanted.dev) return true
+  if (!wanted.optional) return false
+  if (wanted.os === undefined && wanted.cpu === undefined) return true
+  return !isForThisMachine(wanted) || (is_server && ownNodeDoes())
 }
 
 /** @param {LockedPackage} wanted */

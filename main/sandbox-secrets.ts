@@ -25,7 +25,11 @@ export function readSandboxSecrets(directory: DataDirectory): SandboxSecrets {
   const platform = ed25519(directory, 'platform-role.pem')
   return {
     superuser_password: password('postgres'),
-    passwords: Object.fromEntries(Object.values(logins).flat().map((login) => [login, password(login)])),
+    passwords: Object.fromEntries(
+      Object.values(logins)
+        .flat()
+        .map((login) => [login, password(login)]),
+    ),
     environment: {
       ACCESS_SIGNING_KEY: signing.private,
       ACCESS_PUBLIC_KEY: signing.public,

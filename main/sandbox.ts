@@ -5,8 +5,8 @@
 import { createServer } from 'node:net'
 import type { Log } from '@coffer/core/log.ts'
 import { request } from 'undici'
-import { databaseEnvironment, prepareDatabases } from './databases.ts'
 import type { DataDirectory } from './data-directory.ts'
+import { databaseEnvironment, prepareDatabases } from './databases.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
 import { roleNames } from './roles.ts'
 import { readSandboxSecrets, type SandboxSecrets } from './sandbox-secrets.ts'
@@ -28,7 +28,11 @@ export type Sandbox = {
   stop(): Promise<void>
 }
 
-export async function startSandbox(directory: DataDirectory, options: SandboxOptions, log: Log): Promise<Sandbox> {
+export async function startSandbox(
+  directory: DataDirectory,
+  options: SandboxOptions,
+  log: Log,
+): Promise<Sandbox> {
   const secrets = readSandboxSecrets(directory)
   const postgres = await startEmbeddedPostgres({
     data_directory: directory.path,
@@ -101,7 +105,11 @@ async function startSimulators(directory: DataDirectory, log: Log) {
 }
 
 /** The merchant's connection to the simulator, whose address may be another one at each start. */
-async function ensureSimulatorConnection(apiUrl: string, secretKey: string, stripeUrl: string): Promise<void> {
+async function ensureSimulatorConnection(
+  apiUrl: string,
+  secretKey: string,
+  stripeUrl: string,
+): Promise<void> {
   const name = 'Stripe simulator'
   const call = async (method: 'GET' | 'POST' | 'PATCH', path: string, body?: object) => {
     const answer = await request(`${apiUrl}${path}`, {

@@ -1,6 +1,7 @@
 /** Starts roles and listens for them: one public listener, one internal, whatever roles this process has. */
-import { armFailpoint } from '@coffer/core/failpoint.ts'
+
 import { Failure } from '@coffer/core/errors.ts'
+import { armFailpoint } from '@coffer/core/failpoint.ts'
 import { createServer, mount, type Server, type TokenCheck } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { registry } from '@coffer/core/metrics.ts'
@@ -43,14 +44,23 @@ export async function serve(
       const { start } = await roles[name]()
       started.push(await start(environment, log.child({ role: name })))
     }
-    const internal = createServer(log, { body_bytes_max: internalBodyBytesMax, request_timeout_ms: requestTimeoutMs })
-    const open = createServer(log, { body_bytes_max: publicBodyBytesMax, request_timeout_ms: requestTimeoutMs })
+    const internal = createServer(log, {
+      body_bytes_max: internalBodyBytesMax,
+      request_timeout_ms: requestTimeoutMs,
+    })
+    const open = createServer(log, {
+      body_bytes_max: publicBodyBytesMax,
+      request_timeout_ms: requestTimeoutMs,
+    })
     for (const role of started) {
       await mount(internal, role.internalRoutes, role.tokenCheck)
       await mount(open, role.publicRoutes, role.tokenCheck)
     }
     await mount(open, healthRoutes(started, state), nobody)
-    const internalUrl = await internal.listen({ host: listeners.internal_host, port: listeners.internal_port })
+    const internalUrl = await internal.listen({
+      host: listeners.internal_host,
+      port: listeners.internal_port,
+    })
     const url = await open.listen({ host: listeners.host, port: listeners.port })
     return {
       url,

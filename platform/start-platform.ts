@@ -1,6 +1,100 @@
+/** The platform: payments through any PSP, and the event log. It never sees a card number or a secret. */
+import { createPublicKey, createSecretKey } from 'node:crypto'
+import { loadConnectors } from '@coffer/connectors/directory.ts'
+import { type ConfigOf, integer, secret, text, url } from '@coffer/core/config.ts'
+import { createInternalClient } from '@coffer/core/internal-client.ts'
+import type { Log } from '@coffer/core/log.ts'
+import { type OutboxEvent, takeFromOutbox } from '@coffer/core/outbox.ts'
+import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
-export const settings = {}
-export async function start(): Promise<Role> {
-  const none = async () => { throw new Error('none') }
-  return { name: 'platform', publicRoutes: async () => {}, internalRoutes: async () => {}, tokenCheck: { user: none, service: none }, ready: async () => {}, stop: async () => {} }
+import { systemClock } from '@coffer/core/time.ts'
+import {
+  createRenewedToken,
+  createServiceTokenSource,
+  createTokenCheck,
+  serviceIdentity,
+  signRoleAssertion,
+} from '@coffer/core/tokens.ts'
+import * as eventRoutes from './events/routes.ts'
+import { startSequencer } from './events/sequencer.ts'
+import { createPayments } from './payments/payments.ts'
+import { startResolver } from './payments/resolver.ts'
+import * as paymentRoutes from './payments/routes.ts'
+import { createPaymentStore } from './payments/store.ts'
+
+export const settings = {
+  PLATFORM_DATABASE_URL: secret("PostgreSQL address of the platform's own database, service login"),
+  PLATFORM_RELAY_DATABASE_URL: secret('the same database, relay login'),
+  PLATFORM_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 12 }),
+  PLATFORM_BODY_KEY: secret('32 bytes in base64: keys the hashes of request bodies'),
+  PLATFORM_ROLE_KEY: secret("Ed25519 private key (PEM), the platform's own"),
+  ACCESS_PUBLIC_KEY: text('Ed25519 public key (PEM) that tokens are checked with'),
+  ACCESS_URL: url('internal address of access'),
+  VAULT_URL: url('internal address of the vault'),
+  PSP_DEADLINE_MS: integer('time a PSP has for a payment', { min: 100, max: 300_000, fallback: 10_000 }),
+  ANSWER_DEADLINE_MS: integer('time before a payment is answered 202', { min: 100, max: 300_000, fallback: 12_000 }),
+}
+
+export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
+  const connections_max = config.PLATFORM_DATABASE_CONNECTIONS_MAX
+  const database = openDatabase({ url: config.PLATFORM_DATABASE_URL, name: 'platform', connections_max, log })
+  const relayDatabase = openDatabase({
+    url: config.PLATFORM_RELAY_DATABASE_URL,
+    name: 'platform relay',
+    connections_max: 4,
+    log,
+  })
+  await database.check()
+  const identity = serviceIdentity('platform', config.PLATFORM_ROLE_KEY)
+  const access = createInternalClient({
+    url: config.ACCESS_URL,
+    token: createRenewedToken(() => signRoleAssertion(identity)),
+    connections_max: 8,
+  })
+  const vault = createInternalClient({
+    url: config.VAULT_URL,
+    token: createServiceTokenSource(access, 'vault'),
+    connections_max: 256,
+  })
+  const connectors = await loadConnectors()
+  const store = createPaymentStore(database)
+  const shared = { store, vault, connectors, clock: systemClock, log, psp_deadline_ms: config.PSP_DEADLINE_MS }
+  const payments = createPayments({
+    ...shared,
+    bodyKey: createSecretKey(Buffer.from(config.PLATFORM_BODY_KEY.expose(), 'base64')),
+    answer_deadline_ms: config.ANSWER_DEADLINE_MS,
+  })
+  const resolver = startResolver({ ...shared, relayDatabase, serialize: JSON.stringify })
+  const takeFromVault = async (acknowledged: string[], limit: number) => {
+    const { events } = await vault.call<{ events: OutboxEvent[] }>('/internal/outbox/take', { acknowledged, limit })
+    return events
+  }
+  const takeFromPlatform = (acknowledged: string[], limit: number) =>
+    takeFromOutbox(relayDatabase, acknowledged, limit)
+  const sequencer = startSequencer({
+    relayDatabase,
+    sources: [
+      { name: 'vault', take: takeFromVault },
+      { name: 'platform', take: takeFromPlatform },
+    ],
+    log,
+  })
+
+  return {
+    name: 'platform',
+    publicRoutes: async (server) => {
+      await paymentRoutes.publicRoutes(payments)(server)
+      await eventRoutes.publicRoutes(database)(server)
+    },
+    internalRoutes: async () => {},
+    tokenCheck: createTokenCheck({ audience: 'platform', accessPublicKey: createPublicKey(config.ACCESS_PUBLIC_KEY), access }),
+    ready: () => database.check(),
+    async stop() {
+      await payments.drain()
+      await resolver.stop()
+      await store.drain()
+      await sequencer.stop()
+      await Promise.all([database.close(), relayDatabase.close(), vault.close(), access.close()])
+    },
+  }
 }

@@ -1,4 +1,7 @@
-/** The control endpoints every simulator has, under `/_sim`. They are for tests and people, so they explain themselves. */
+/**
+ * The control endpoints every simulator has, under `/_sim`. They are for tests and people, so they explain
+ * themselves.
+ */
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { FaultInputError, type Faults, faultKinds, parseFaults } from './faults.ts'
 import type { ServiceTimes } from './service-times.ts'
@@ -26,6 +29,7 @@ export type ControlParts = {
   settings: Settings
   decline_codes: ReadonlySet<string>
   service_times: ServiceTimes
+  clockMoved(): void
   /** Resolves when what the rows show is durable. */
   ledger(): Promise<LedgerRow[]>
   reset(): Promise<void>
@@ -70,6 +74,7 @@ function putFaults(parts: ControlParts, body: unknown) {
   const faults = onlySettings ? null : parseFaults(given, parts.decline_codes)
   Object.assign(parts.settings, settings)
   if (faults) parts.faults.replace(faults)
+  parts.clockMoved()
 }
 
 const shown = ({ faults, settings }: ControlParts) => ({ faults: faults.list(), ...settings })
@@ -95,7 +100,10 @@ function parseBody(text: string): unknown {
   }
 }
 
-/** Registers the endpoints on a scope of their own, in which any content type is read as JSON (curl sends none). */
+/**
+ * Registers the endpoints on a scope of their own, in which any content type is read as JSON (curl sends
+ * none).
+ */
 export function registerControl(app: FastifyInstance, parts: ControlParts) {
   app.register(async (control) => {
     control.removeAllContentTypeParsers()
@@ -126,6 +134,7 @@ export function registerControl(app: FastifyInstance, parts: ControlParts) {
         if (!isRecord(body) || body.offset_ms === undefined)
           throw new FaultInputError('expected {"offset_ms": 90000000}')
         Object.assign(parts.settings, readSettings({ clock_offset_ms: body.offset_ms }))
+        parts.clockMoved()
         const now = new Date(Date.now() + parts.settings.clock_offset_ms).toISOString()
         return { offset_ms: parts.settings.clock_offset_ms, now }
       }),

@@ -2,8 +2,8 @@
  * One request to a simulated PSP, from the idempotency key to the answer: the part every PSP has in common.
  * The PSP hands in what to execute; its own words for the common errors are its dialect.
  */
-import { setTimeout as wait } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Delays } from './delays.ts'
 import type { Fault, Faults, FaultTarget } from './faults.ts'
 import type { IdempotencyKeys, SavedAnswer } from './idempotency.ts'
 import type { Journal, Span } from './journal.ts'
@@ -13,15 +13,15 @@ export type Answer = { status: number; body: string }
 /** What an execution did: `changes` are kept in the journal and applied to what the simulator knows. */
 export type Execution<Change> = { answer: Answer; changes: Change[] }
 
-export type ExchangeRequest<Change> = {
+type ExchangeRequest<Change> = {
   /** Null where the client sent none. */
   idempotency_key: string | null
   account: string
   parameters_hash: string
   target: Omit<FaultTarget, 'replayed'>
   /**
-   * Runs at once, without waiting for anything, and changes nothing by itself. A PSP saves no answer under a key
-   * for a request that is wrong in itself: such a one is refused before it comes here.
+   * Runs at once, without waiting for anything, and changes nothing by itself. A PSP saves no answer under a
+   * key for a request that is wrong in itself: such a one is refused before it comes here.
    * @param decline_code the issuer's refusal that a fault asks for.
    */
   execute(decline_code: string | null): Execution<Change>
@@ -45,6 +45,7 @@ export type ExchangeParts<Change> = {
   journal: Journal
   keys: IdempotencyKeys
   faults: Faults
+  delays: Delays
   dialect: Dialect
   now_ms(): number
   apply(changes: Change[]): void
@@ -75,16 +76,20 @@ export function takeUp<Change>(
   keys.save(key.account, key.key, saved, now_ms())
 }
 
+type Found = { refused: Answer } | { saved: SavedAnswer } | null
+
+function findKey<Change>(parts: ExchangeParts<Change>, exchange: ExchangeRequest<Change>): Found {
+  const { idempotency_key: key, account, parameters_hash } = exchange
+  const saved = key === null ? undefined : parts.keys.find(account, key, parts.now_ms())
+  if (key === null || saved === undefined) return null
+  if (saved === 'in_use') return { refused: parts.dialect.keyInUse(key) }
+  return saved.parameters_hash === parameters_hash ? { saved } : { refused: parts.dialect.keyMismatch(key) }
+}
+
 export function createExchange<Change>(parts: ExchangeParts<Change>): Exchange<Change> {
-  const { journal, keys, faults, dialect } = parts
-  let late = new AbortController()
+  const { journal, keys, faults, dialect, delays } = parts
   /** Counts the resets: what was executed before one must not leave its key behind after it. */
   let epoch = 0
-
-  async function replaySaved(reply: FastifyReply, saved: SavedAnswer): Promise<Answer> {
-    reply.headers(dialect.replay_headers)
-    return { status: saved.status, body: await journal.read(saved) }
-  }
 
   /** Executes, and returns when what was done and answered is durable. */
   async function executeDurably(exchange: ExchangeRequest<Change>, fault: Fault | null): Promise<Answer> {
@@ -119,35 +124,27 @@ export function createExchange<Change>(parts: ExchangeParts<Change>): Exchange<C
   async function executeLate(exchange: ExchangeRequest<Change>, fault: Fault): Promise<Answer | null> {
     const { account, idempotency_key: key } = exchange
     if (key !== null) keys.claim(account, key)
-    const inTime = await wait(fault.delay_ms, true, { signal: late.signal }).catch(() => false)
-    return inTime ? executeDurably(exchange, fault) : null
-  }
-
-  function known({ idempotency_key: key, account, parameters_hash }: ExchangeRequest<Change>) {
-    if (key === null) return undefined
-    const saved = keys.find(account, key, parts.now_ms())
-    if (saved === 'in_use') return dialect.keyInUse(key)
-    return saved && saved.parameters_hash !== parameters_hash ? dialect.keyMismatch(key) : saved
+    return (await delays.wait(fault.delay_ms)) ? executeDurably(exchange, fault) : null
   }
 
   async function serve(request: FastifyRequest, reply: FastifyReply, exchange: ExchangeRequest<Change>) {
-    const found = known(exchange)
-    if (found && 'body' in found) return send(reply, found)
-    const fault = faults.choose({ ...exchange.target, replayed: found !== undefined })
+    const found = findKey(parts, exchange)
+    if (found && 'refused' in found) return send(reply, found.refused)
+    const fault = faults.choose({ ...exchange.target, replayed: found !== null })
     const kind = fault?.kind
     if (kind === 'rate_limit') return send(reply, dialect.rateLimited())
     if (kind === 'reset_before') return reset(request, reply)
     if (kind === 'hang_before') return reply.hijack()
 
     let answer: Answer | null
-    if (found) answer = await replaySaved(reply, found)
+    if (found) answer = { status: found.saved.status, body: await journal.read(found.saved) }
     else if (kind === 'late') answer = await executeLate(exchange, fault!)
     else answer = await executeDurably(exchange, fault)
 
-    if (answer === null) return reset(request, reply)
-    if (kind === 'reset_after') return reset(request, reply)
+    if (answer === null || kind === 'reset_after') return reset(request, reply)
     if (kind === 'hang_after') return reply.hijack()
-    if (kind === 'slow') await wait(fault!.delay_ms, undefined, { signal: late.signal }).catch(() => {})
+    if (kind === 'slow') await delays.wait(fault!.delay_ms)
+    if (found) reply.headers(dialect.replay_headers)
     return send(reply, answer)
   }
 
@@ -160,8 +157,7 @@ export function createExchange<Change>(parts: ExchangeParts<Change>): Exchange<C
     forget() {
       epoch++
       keys.clear()
-      late.abort()
-      late = new AbortController()
+      delays.giveUp()
     },
   }
 }

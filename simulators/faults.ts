@@ -11,9 +11,9 @@ export const faultKinds = {
   hang_before: 'never executed, never answered',
   hang_after: 'executed and saved, never answered',
   slow: 'executed and saved, answered after delay_ms',
-  late: 'executed and answered only after delay_ms, even if the client has gone; its key is in use until then',
+  late: 'executed and answered after delay_ms, even if the client has gone; its key is in use meanwhile',
 } as const
-export type FaultKind = keyof typeof faultKinds
+type FaultKind = keyof typeof faultKinds
 
 const aliases: Record<string, FaultKind> = { '429': 'rate_limit', '500': 'server_error_before' }
 

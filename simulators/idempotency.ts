@@ -1,6 +1,6 @@
 /**
- * Idempotency keys as PSPs keep them: scoped to an account, compared by the parameters they were first used with,
- * replayed with whatever was answered then, in use while the first request runs, gone after a while.
+ * Idempotency keys as PSPs keep them: scoped to an account, compared by the parameters they were first used
+ * with, replayed with whatever was answered then, in use while the first request runs, gone after a while.
  */
 import type { Span } from './journal.ts'
 

@@ -1,8 +1,10 @@
 /**
- * The append-only file behind a simulator: what it executed and what it answered, on disk before the answer leaves.
+ * The append-only file behind a simulator: what it executed and what it answered, on disk before the answer
+ * leaves.
  *
- * One line an execution: a checksum, a space, a JSON entry, a tab, the answer verbatim. JSON text never holds a
- * raw tab or newline, so both are safe separators, and the answers need not be parsed when the file is read back.
+ * One line an execution: a checksum, a space, a JSON entry, a tab, the answer verbatim. JSON text never
+ * holds a raw tab or newline, so both are safe separators, and the answers need not be parsed when the file
+ * is read back.
  */
 import { Buffer } from 'node:buffer'
 import { type FileHandle, mkdir, open } from 'node:fs/promises'

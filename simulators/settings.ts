@@ -1,4 +1,7 @@
-/** What a simulator can be told over its control endpoints, besides faults. A restart begins with the defaults. */
+/**
+ * What a simulator can be told over its control endpoints, besides faults. A restart begins with the
+ * defaults.
+ */
 export type Settings = {
   /** Added to the machine's clock: moves creation times, key expiry and the search's lag. */
   clock_offset_ms: number

@@ -1,4 +1,7 @@
-/** Which account a secret key belongs to. Any test key will do; the account is in it, as it is in Stripe's own. */
+/**
+ * Which account a secret key belongs to. Any test key will do; the account is in it, as it is in Stripe's
+ * own.
+ */
 import { Buffer } from 'node:buffer'
 import { StripeError } from './errors.ts'
 
@@ -11,14 +14,12 @@ function readSecretKey(authorization: string | undefined): string {
   if (scheme.toLowerCase() === 'bearer') return credentials
   if (scheme.toLowerCase() === 'basic')
     return Buffer.from(credentials, 'base64').toString('utf8').split(':', 1)[0] ?? ''
-  throw refuse(
-    'You did not provide an API key. Provide it in the Authorization header, as in Authorization: Bearer sk_test_KEY.',
-  )
+  throw refuse('You did not provide an API key. Provide it in a header: Authorization: Bearer sk_test_KEY.')
 }
 
 /**
- * `sk_test_ACCOUNT_anything`: several keys of one account share what stands before the next underscore; without
- * one, each key is an account of its own. Only a digest of it is kept.
+ * `sk_test_ACCOUNT_anything`: several keys of one account share what stands before the next underscore;
+ * without one, each key is an account of its own. Only a digest of it is kept.
  * @returns a function that throws StripeError 401 where there is no key, or a live one.
  */
 export function accountReader(
@@ -34,7 +35,7 @@ export function accountReader(
     const [, name] = /^[sr]k_test_([^_]+)/.exec(key) ?? []
     if (name === undefined || key.length > 500)
       throw refuse('Invalid API Key provided; the simulator takes any that begins with sk_test_.')
-    const account = digest(`account ${name}`).slice(0, 12)
+    const account = digest(`account ${name}`).slice(0, 10)
     if (accounts.size >= accountsMax) accounts.clear()
     accounts.set(authorization!, account)
     return account

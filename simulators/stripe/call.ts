@@ -19,7 +19,10 @@ export type Call = {
 
 export type StripeExecution = Execution<StripeObject>
 
-/** A request found right in itself. `execute` may still throw a StripeError, which is then saved like any answer. */
+/**
+ * A request found right in itself. `execute` may still throw a StripeError, which is then saved like any
+ * answer.
+ */
 export type Prepared = {
   can_decline?: boolean
   reference?: string | null

@@ -8,7 +8,10 @@ export type DeclineFields = {
   message: string
 }
 
-/** What the network answered, as ISO 8583 response codes; `05`, do not honour, where a code names nothing closer. */
+/**
+ * What the network answered, as ISO 8583 response codes; `05`, do not honour, where a code names nothing
+ * closer.
+ */
 const networkCodes: Record<string, string> = {
   card_not_supported: '57',
   card_velocity_exceeded: '65',

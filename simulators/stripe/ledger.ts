@@ -1,4 +1,6 @@
-/** What really happened to money at the simulated Stripe, for whoever checks that a platform tells the truth. */
+/**
+ * What really happened to money at the simulated Stripe, for whoever checks that a platform tells the truth.
+ */
 import type { LedgerRow } from '../control.ts'
 import { referenceOf } from './payment-intents.ts'
 import type { Charge, State } from './state.ts'

@@ -1,4 +1,6 @@
-/** The lists, newest first and always up to date; and what is retrieved besides payment intents and refunds. */
+/**
+ * The lists, newest first and always up to date; and what is retrieved besides payment intents and refunds.
+ */
 import {
   chargeBody,
   chargeExpansions,

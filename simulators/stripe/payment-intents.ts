@@ -2,11 +2,18 @@
 import { intentBody, intentExpansions } from './bodies.ts'
 import { answerWith, type Call, type Endpoint, type Prepared, readExpansions } from './call.ts'
 import { confirm } from './confirm.ts'
-import { missingParameter, noSuch, StripeError } from './errors.ts'
-import { ownCopy, type ParameterKinds, readMetadata } from './form.ts'
+import { noSuch, StripeError } from './errors.ts'
+import { type ParameterKinds, readMetadata } from './form.ts'
 import { newId, newSecret } from './ids.ts'
-import { type CardInput, findPaymentMethod, newPaymentMethod, readCard } from './payment-methods.ts'
-import type { IntentOptions, PaymentIntent, PaymentMethod } from './state.ts'
+import {
+  cardLast4,
+  chosenMethod,
+  readAmount,
+  readMethodChoice,
+  readOptions,
+  readSession,
+} from './intent-input.ts'
+import type { PaymentIntent } from './state.ts'
 
 const confirmParameters: ParameterKinds = {
   capture_method: 'value',
@@ -41,130 +48,6 @@ const createParameters: ParameterKinds = {
   statement_descriptor_suffix: 'value',
   transfer_group: 'value',
 }
-
-const currencies = new Set(Intl.supportedValuesOf('currency').map((code) => code.toLowerCase()))
-const amountMax = 99_999_999
-
-/** In the currency's minor units; one where Stripe publishes none. */
-const amountMinimums: Record<string, number> = {
-  aed: 200,
-  aud: 50,
-  bgn: 100,
-  brl: 50,
-  cad: 50,
-  chf: 50,
-  czk: 1500,
-  dkk: 250,
-  eur: 50,
-  gbp: 30,
-  hkd: 400,
-  huf: 17500,
-  inr: 50,
-  jpy: 50,
-  mxn: 1000,
-  myr: 200,
-  nok: 300,
-  nzd: 50,
-  pln: 200,
-  ron: 200,
-  sek: 300,
-  sgd: 50,
-  thb: 1000,
-  usd: 50,
-}
-
-function readAmount({ parameters }: Call): { amount: number; currency: string } {
-  const amount = parameters.integer('amount')
-  const currency = parameters.text('currency')?.toLowerCase()
-  const refuse = (code: string, message: string) => new StripeError(400, { code, param: 'amount', message })
-  if (amount === undefined) throw missingParameter('amount')
-  if (currency === undefined || currency === '') throw missingParameter('currency')
-  if (!currencies.has(currency))
-    throw new StripeError(400, { param: 'currency', message: `Invalid currency: ${currency}` })
-  if (amount < 1) throw refuse('parameter_invalid_integer', 'This value must be greater than or equal to 1.')
-  if (amount < (amountMinimums[currency] ?? 1)) {
-    throw refuse(
-      'amount_too_small',
-      `Amount must be at least ${amountMinimums[currency]} in ${currency}'s minor units.`,
-    )
-  }
-  if (amount > amountMax) throw refuse('amount_too_large', `Amount must be no more than ${amountMax}.`)
-  return { amount, currency }
-}
-
-const plainOptions = [
-  'customer',
-  'description',
-  'receipt_email',
-  'return_url',
-  'statement_descriptor',
-  'statement_descriptor_suffix',
-  'transfer_group',
-] as const
-
-function readOptions({ parameters }: Call): IntentOptions {
-  const options: IntentOptions = {}
-  const capture_method = parameters.oneOf('capture_method', ['automatic', 'automatic_async', 'manual'])
-  const confirmation_method = parameters.oneOf('confirmation_method', ['automatic', 'manual'])
-  const setup_future_usage = parameters.oneOf('setup_future_usage', ['on_session', 'off_session'])
-  if (capture_method) options.capture_method = capture_method
-  if (confirmation_method) options.confirmation_method = confirmation_method
-  if (setup_future_usage) options.setup_future_usage = setup_future_usage
-  for (const name of plainOptions) {
-    const value = parameters.text(name)
-    if (value) options[name] = ownCopy(value)
-  }
-  const types = parameters.list('payment_method_types')
-  if (types.length > 0 && !types.includes('card')) {
-    throw new StripeError(400, {
-      param: 'payment_method_types',
-      message: `Only cards are simulated, not ${types}.`,
-    })
-  }
-  return options
-}
-
-type MethodChoice = { id: string | undefined; card: CardInput | undefined }
-
-function readMethodChoice({ parameters }: Call): MethodChoice {
-  const id = parameters.text('payment_method') || undefined
-  if (!parameters.has('payment_method_data')) return { id, card: undefined }
-  if (parameters.text('payment_method_data[type]') !== 'card')
-    throw missingParameter('payment_method_data[type]')
-  const part = (name: string) => parameters.text(`payment_method_data[card][${name}]`) ?? ''
-  const given = {
-    number: part('number'),
-    exp_month: part('exp_month'),
-    exp_year: part('exp_year'),
-    cvc: part('cvc'),
-  }
-  return { id, card: readCard(given, 'payment_method_data[card]') }
-}
-
-/** `created` holds the method where the state does not yet. */
-function chosenMethod(
-  call: Call,
-  { id, card }: MethodChoice,
-): { method: PaymentMethod; created: PaymentMethod[] } | null {
-  if (card) {
-    const method = newPaymentMethod(call, card, { billing: {}, metadata: {}, customer: null })
-    return { method, created: [method] }
-  }
-  if (id === undefined) return null
-  const { method, created } = findPaymentMethod(call, id)
-  return { method, created: created ? [method] : [] }
-}
-
-/** `off_session` is true, false, or one of the older words for why. */
-const readSession = ({ parameters }: Call) => ({
-  off_session: (parameters.text('off_session') ?? 'false') !== 'false',
-  error_on_requires_action: parameters.boolean('error_on_requires_action') ?? false,
-})
-
-const cardLast4 = (call: Call, choice: MethodChoice, fallback: string | null = null) =>
-  choice.card?.number.slice(-4) ??
-  call.state.get('payment_method', call.account, choice.id ?? fallback)?.last4 ??
-  null
 
 export const referenceOf = (metadata: Record<string, string>, transfer_group: string | null | undefined) =>
   metadata.coffer_attempt ?? transfer_group ?? null

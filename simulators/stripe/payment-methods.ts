@@ -1,4 +1,6 @@
-/** `/v1/payment_methods`: a card's number becomes a payment method, which keeps only what Stripe would show. */
+/**
+ * `/v1/payment_methods`: a card's number becomes a payment method, which keeps only what Stripe would show.
+ */
 import { paymentMethodBody } from './bodies.ts'
 import { answerWith, type Call, type Endpoint } from './call.ts'
 import { brandOf, isCardNumber, scenarioOf, testPaymentMethods } from './cards.ts'
@@ -10,7 +12,7 @@ import type { PaymentMethod } from './state.ts'
 
 export type CardInput = { number: string; exp_month: string; exp_year: string; cvc: string | undefined }
 
-export const cardParameters = ['number', 'exp_month', 'exp_year', 'cvc'] as const
+const cardParameters = ['number', 'exp_month', 'exp_year', 'cvc'] as const
 
 /** @throws StripeError where a part is missing. */
 export function readCard(card: Record<string, string>, name = 'card'): CardInput {

@@ -7,8 +7,8 @@ import type { PaymentIntent } from './state.ts'
 
 type Test = (intent: PaymentIntent) => boolean
 
-const clausePattern =
-  /^(-?)(?:metadata\[(["'])(.*?)\2\]|(amount|created|currency|customer|status))(:|>=|<=|>|<)(?:(["'])(.*?)\6|(-?\d+))$/
+const fieldPattern = String.raw`(?:metadata\[(["'])(.*?)\2\]|(amount|created|currency|customer|status))`
+const clausePattern = new RegExp(String.raw`^(-?)${fieldPattern}(:|>=|<=|>|<)(?:(["'])(.*?)\6|(-?\d+))$`)
 
 const refuse = (message: string) => new StripeError(400, { param: 'query', message })
 

@@ -1,6 +1,6 @@
 /**
- * What the simulated Stripe knows. Objects are replaced, never changed, and only by `apply`: at run time with what
- * an execution decided, at start with what the journal holds.
+ * What the simulated Stripe knows. Objects are replaced, never changed, and only by `apply`: at run time
+ * with what an execution decided, at start with what the journal holds.
  */
 import type { Brand, Scenario } from './cards.ts'
 
@@ -23,7 +23,7 @@ export type PaymentMethod = {
   metadata: Metadata
 }
 
-export type IntentStatus =
+type IntentStatus =
   | 'requires_payment_method'
   | 'requires_confirmation'
   | 'requires_action'

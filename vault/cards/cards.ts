@@ -12,7 +12,7 @@ import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
 import { binOf } from './brands.ts'
 import * as queries from './queries.ts'
 import type { Card, NewCard, RevealedCard } from './schemas.ts'
-import { validateNewCard } from './validation.ts'
+import { refuseCardNumberIn, validateNewCard } from './validation.ts'
 
 export type Cards = ReturnType<typeof createCards>
 
@@ -20,9 +20,6 @@ export type CardsDeps = { database: Database; keyring: Keyring; clock: Clock; cv
 
 /** Gives the JSON text of a card as its response schema allows it. */
 export type SerializeCard = (card: Card) => string
-
-/** Stands in a stored answer until the transaction knows the fingerprint of the number. */
-const fingerprintPlaceholder = 'fpr_pending'
 
 export function createCards(deps: CardsDeps) {
   const creations: GroupCommit<queries.CardInsert, queries.CardInserted> = createGroupCommit({
@@ -70,7 +67,10 @@ export function createCards(deps: CardsDeps) {
       const brand = validateNewCard(input, now)
       const dataKey = await deps.keyring.forEncryption(merchant_id)
       const numberHmac = deps.keyring.numberHmac(merchant_id, input.number)
-      const card = newCardOf(input, brand.brand, binOf(brand, input.number), now)
+      // Also stands in the stored answer until the transaction knows the fingerprint of the number: no text of
+      // the customer's can be equal to it.
+      const fingerprintIfNew = newId('fingerprint', now.getTime())
+      const card = newCardOf(input, brand.brand, binOf(brand, input.number), fingerprintIfNew, now)
       const place = { merchant_id, card_id: card.id, card_version_id: card.version }
       const answer = serialize(card)
       const inserted = await creations.add({
@@ -78,8 +78,7 @@ export function createCards(deps: CardsDeps) {
         ...caller,
         card,
         number_hmac: numberHmac,
-        fingerprint_if_new: newId('fingerprint', now.getTime()),
-        fingerprint_placeholder: fingerprintPlaceholder,
+        fingerprint_if_new: fingerprintIfNew,
         data_key_id: dataKey.data_key_id,
         number_encrypted: seal(dataKey, cardNumberPlace(place), input.number),
         audit_id: newId('audit', now.getTime()),
@@ -93,7 +92,7 @@ export function createCards(deps: CardsDeps) {
         throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
       if (inserted.verdict === 'repeated') return inserted.answer
       if (input.cvc !== undefined) deps.cvcLeases.put(place, input.cvc)
-      return { status: 201, body: answer.replace(fingerprintPlaceholder, inserted.fingerprint) }
+      return { status: 201, body: answer.replace(fingerprintIfNew, inserted.fingerprint) }
     },
 
     async get(merchantId: string, cardId: string): Promise<Card> {
@@ -102,6 +101,7 @@ export function createCards(deps: CardsDeps) {
 
     /** The full number. Its audit record is committed before this resolves; if it cannot be, nothing leaves. */
     async reveal(caller: Caller, cardId: string, reason: string): Promise<RevealedCard> {
+      refuseCardNumberIn('reason', reason)
       const row = await find(caller.merchant_id, cardId)
       const dataKey = await deps.keyring.forDecryption(row.merchant_id, row.data_key_id)
       const number = unseal(dataKey, cardNumberPlace(row), row.number_encrypted)
@@ -126,7 +126,7 @@ export function createCards(deps: CardsDeps) {
   }
 }
 
-function newCardOf(input: NewCard, brand: string, bin: string, now: Date): Card {
+function newCardOf(input: NewCard, brand: string, bin: string, fingerprint: string, now: Date): Card {
   const at = now.toISOString()
   return {
     id: newId('card', now.getTime()),
@@ -138,7 +138,7 @@ function newCardOf(input: NewCard, brand: string, bin: string, now: Date): Card 
     last4: input.number.slice(-4),
     exp_month: input.exp_month,
     exp_year: input.exp_year,
-    fingerprint: fingerprintPlaceholder,
+    fingerprint,
     cardholder_name: input.cardholder_name ?? null,
     customer: input.customer ?? null,
     metadata: input.metadata ?? {},

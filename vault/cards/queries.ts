@@ -1,6 +1,6 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
-import type { Database } from '@coffer/core/postgres.ts'
+import { CommitUnknown, type Database } from '@coffer/core/postgres.ts'
 import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import type { Card } from './schemas.ts'
@@ -11,7 +11,6 @@ export type CardInsert = Caller & {
   card: Card
   number_hmac: Buffer
   fingerprint_if_new: string
-  fingerprint_placeholder: string
   data_key_id: string
   number_encrypted: Buffer
   audit_id: string
@@ -41,12 +40,12 @@ type InsertedRow = {
  */
 const insertCardsText = `
   with input as materialized (
-    select * from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::bytea[],
-      $8::text[], $9::text[], $10::text[], $11::text[], $12::int[], $13::int[], $14::text[], $15::text[],
-      $16::json[], $17::timestamptz[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
-      $23::text[], $24::text[], $25::bytea[], $26::text[])
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
+      $8::text[], $9::text[], $10::text[], $11::int[], $12::int[], $13::text[], $14::text[], $15::json[],
+      $16::timestamptz[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
+      $23::text[], $24::bytea[], $25::text[])
     with ordinality as input (merchant_id, card_id, card_version_id, number_hmac, fingerprint_if_new,
-      fingerprint_placeholder, number_encrypted, data_key_id, brand, bin, last4, exp_month, exp_year,
+      number_encrypted, data_key_id, brand, bin, last4, exp_month, exp_year,
       cardholder_name, customer, metadata, created_at, audit_id, actor, key_id, request_id, source_address,
       event_id, idempotency_key, body_hmac, answer, place)
   ), known as materialized (
@@ -77,7 +76,7 @@ const insertCardsText = `
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id,
       response_status, response_body, expires_at)
     select merchant_id, 'cards.create', idempotency_key, body_hmac, card_id, 201,
-      replace(answer, fingerprint_placeholder, fingerprint), now() + interval '24 hours'
+      replace(answer, fingerprint_if_new, fingerprint), now() + interval '24 hours'
     from found where idempotency_key is not null and fingerprint is not null order by merchant_id, idempotency_key
     on conflict do nothing
     returning object_id
@@ -104,7 +103,7 @@ const insertCardsText = `
   ), added_events as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select event_id, merchant_id, 'card.created', card_id,
-      replace(answer, fingerprint_placeholder, fingerprint)::json, created_at
+      replace(answer, fingerprint_if_new, fingerprint)::json, created_at
     from accepted
   )
   select accepted.fingerprint, known.same_body, known.response_status, known.response_body
@@ -117,7 +116,7 @@ export async function insertCards(database: Database, entries: CardInsert[]): Pr
     text: insertCardsText,
     values: [
       ...columnsOf(entries, ['merchant_id', 'card_id', 'card_version_id', 'number_hmac', 'fingerprint_if_new']),
-      ...columnsOf(entries, ['fingerprint_placeholder', 'number_encrypted', 'data_key_id']),
+      ...columnsOf(entries, ['number_encrypted', 'data_key_id']),
       ...columnsOf(entries.map((entry) => entry.card), ['brand', 'bin', 'last4', 'exp_month', 'exp_year']),
       ...columnsOf(entries.map((entry) => entry.card), ['cardholder_name', 'customer']),
       entries.map((entry) => JSON.stringify(entry.card.metadata)),
@@ -130,8 +129,13 @@ export async function insertCards(database: Database, entries: CardInsert[]): Pr
   const results = rows.map(insertedOf)
   const raced = entries.filter((_entry, index) => results[index] === undefined)
   // A batch that committed beside this one took the key or added the number: asking again finds what it wrote.
-  const again = raced.length === 0 ? [] : await insertCards(database, raced)
+  const again = raced.length === 0 ? [] : await insertCards(database, raced).catch(partlyCommitted)
   return results.map((result) => result ?? again.shift()!)
+}
+
+/** The others of the batch are committed: none of it may be written again as if it were not. */
+function partlyCommitted(error: unknown): never {
+  throw new CommitUnknown(error)
 }
 
 function insertedOf(row: InsertedRow): CardInserted | undefined {

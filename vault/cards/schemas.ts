@@ -2,9 +2,15 @@
 import { idPattern } from '@coffer/core/ids.ts'
 import { type Static, Type } from 'typebox'
 
-export const metadata = Type.Record(Type.String({ minLength: 1, maxLength: 50 }), Type.String({ maxLength: 500 }), {
-  maxProperties: 25,
-})
+/** PostgreSQL text cannot hold a NUL. */
+export const noNul = '^[^\\u0000]*$'
+
+/** The names' rule is a pattern, and no other name is let in: without one, anything would pass under it. */
+export const metadata = Type.Record(
+  Type.String({ pattern: '^[^\\u0000]{1,50}$' }),
+  Type.String({ maxLength: 500, pattern: noNul }),
+  { maxProperties: 25, additionalProperties: false },
+)
 
 export const newCard = Type.Object(
   {
@@ -12,8 +18,10 @@ export const newCard = Type.Object(
     exp_month: Type.Integer({ minimum: 1, maximum: 12 }),
     exp_year: Type.Integer({ minimum: 2000, maximum: 2099, description: 'Four digits.' }),
     cvc: Type.Optional(Type.String({ pattern: '^[0-9]{3,4}$', description: 'Kept in memory only, for one use.' })),
-    cardholder_name: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
-    customer: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: "Your customer's id." })),
+    cardholder_name: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: noNul })),
+    customer: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 255, pattern: noNul, description: "Your customer's id." }),
+    ),
     metadata: Type.Optional(metadata),
   },
   { additionalProperties: false },
@@ -42,7 +50,14 @@ export type Card = Static<typeof card>
 export const cardId = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) })
 
 export const revealRequest = Type.Object(
-  { reason: Type.String({ minLength: 3, maxLength: 500, description: 'Goes into the audit trail.' }) },
+  {
+    reason: Type.String({
+      minLength: 3,
+      maxLength: 500,
+      pattern: noNul,
+      description: 'Goes into the audit trail.',
+    }),
+  },
   { additionalProperties: false },
 )
 

@@ -27,6 +27,7 @@ function isExpired(month: number, year: number, now: Date): boolean {
   return now.getTime() >= endOfMonth
 }
 
-function refuseCardNumberIn(param: string, value: string | undefined): void {
+/** @throws Failure card_number_in_wrong_field: nothing but the number's own field is stored encrypted. */
+export function refuseCardNumberIn(param: string, value: string | undefined): void {
   if (value !== undefined && looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
 }

@@ -7,6 +7,7 @@ import { Failure } from '@coffer/core/errors.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
+import { refuseCardNumberIn } from '../cards/validation.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { connectionSecretPlace, seal, unseal } from '../keys/sealed-text.ts'
 import * as queries from './connection-queries.ts'
@@ -43,6 +44,8 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
 
   return {
     async create(caller: Caller, input: NewConnection): Promise<Connection> {
+      refuseCardNumberIn('name', input.name)
+      refuseCardNumbersInSettings(input.settings)
       const connectionId = newId('connection')
       const row = await queries.insertConnection(deps.database, {
         ...caller,
@@ -65,6 +68,7 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
 
     async change(caller: Caller, connectionId: string, input: ConnectionChange): Promise<Connection> {
       if (!isId('connection', connectionId)) throw new Failure('not_found')
+      refuseCardNumbersInSettings(input.settings)
       const secret = input.secret === undefined ? undefined : await sealed(caller.merchant_id, connectionId, input.secret)
       const row = await queries.updateConnection(deps.database, {
         ...caller,
@@ -94,6 +98,10 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
       return connection
     },
   }
+}
+
+function refuseCardNumbersInSettings(settings: Record<string, string> = {}): void {
+  for (const text of Object.entries(settings).flat()) refuseCardNumberIn('settings', text)
 }
 
 function connectionOf(row: queries.ConnectionRow): Connection {

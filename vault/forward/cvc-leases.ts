@@ -8,14 +8,16 @@ export type CvcLeases = {
   put(place: CvcPlace, cvc: string): void
   /** The CVC, from now on this attempt's alone: a re-send of the same attempt is the same use. */
   take(place: CvcPlace, attemptId: string): string | undefined
-  /** Nothing was sent: another attempt may take it. */
+  /** It may have reached the PSP: it never comes back. */
+  markSent(place: CvcPlace, attemptId: string): void
+  /** Nothing was sent: another attempt may take it, unless an earlier step or send of this one carried it. */
   giveBack(place: CvcPlace, attemptId: string): void
   /** The authorization has its result: the CVC is gone. */
   forget(place: CvcPlace, attemptId: string): void
   sweep(): void
 }
 
-type Lease = { cvc: Buffer; expires_at_ms: number; taken_by: string | undefined }
+type Lease = { cvc: Buffer; expires_at_ms: number; taken_by: string | undefined; sent: boolean }
 
 const lifetimeMs = 15 * 60_000
 const leasesMax = 100_000
@@ -37,7 +39,7 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
       if (leases.size >= leasesMax) drop(leases.keys().next().value as string)
       const bytes = Buffer.allocUnsafeSlow(cvc.length)
       bytes.write(cvc, 'latin1')
-      leases.set(name, { cvc: bytes, expires_at_ms: monotonicMs() + lifetimeMs, taken_by: undefined })
+      leases.set(name, { cvc: bytes, expires_at_ms: monotonicMs() + lifetimeMs, taken_by: undefined, sent: false })
     },
     take(place, attemptId) {
       const name = nameOf(place)
@@ -51,9 +53,13 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
       lease.taken_by = attemptId
       return lease.cvc.toString('latin1')
     },
+    markSent(place, attemptId) {
+      const lease = leases.get(nameOf(place))
+      if (lease?.taken_by === attemptId) lease.sent = true
+    },
     giveBack(place, attemptId) {
       const lease = leases.get(nameOf(place))
-      if (lease?.taken_by === attemptId) lease.taken_by = undefined
+      if (lease?.taken_by === attemptId && !lease.sent) lease.taken_by = undefined
     },
     forget(place, attemptId) {
       const name = nameOf(place)

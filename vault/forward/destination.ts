@@ -14,16 +14,16 @@ for (const [network, prefix] of [
 ] as const)
   forbidden.addSubnet(network, prefix, 'ipv4')
 
-/** Only global unicast, and of that nothing that carries an IPv4 address inside (6to4, Teredo). */
+/** Only global unicast, and of that nothing that carries an IPv4 address inside (6to4, Teredo) or is reserved. */
 const globalUnicast = new BlockList()
 globalUnicast.addSubnet('2000::', 3, 'ipv6')
-const embedding = new BlockList()
-for (const [network, prefix] of [['2001::', 32], ['2001:db8::', 32], ['2002::', 16]] as const)
-  embedding.addSubnet(network, prefix, 'ipv6')
+const excepted = new BlockList()
+for (const [network, prefix] of [['2001::', 23], ['2001:db8::', 32], ['2002::', 16], ['3fff::', 20]] as const)
+  excepted.addSubnet(network, prefix, 'ipv6')
 
 export function isPublicAddress(address: string): boolean {
   if (isIP(address) === 4) return !forbidden.check(address, 'ipv4')
-  return isIP(address) === 6 && globalUnicast.check(address, 'ipv6') && !embedding.check(address, 'ipv6')
+  return isIP(address) === 6 && globalUnicast.check(address, 'ipv6') && !excepted.check(address, 'ipv6')
 }
 
 const isLoopbackName = (host: string) => host === '127.0.0.1' || host === 'localhost'
@@ -34,10 +34,11 @@ export function checkBaseUrl(baseUrl: string, allowLoopback: boolean): string {
   if (!URL.canParse(baseUrl) || !/^[\x21-\x7e]+$/.test(baseUrl)) throw refuse('It is not an absolute URL in ASCII.')
   const url = new URL(baseUrl)
   if (url.username !== '' || url.password !== '') throw refuse('It holds a user name or password.')
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || /[?#]/.test(baseUrl))
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || /[?#@\\]/.test(baseUrl))
     throw refuse('It must be an origin only, without path or query.')
-  if (allowLoopback && isLoopbackName(url.hostname)) return url.origin
+  if (allowLoopback && isLoopbackName(url.hostname) && /^https?:$/.test(url.protocol)) return url.origin
   if (url.protocol !== 'https:') throw refuse('It is not https.')
+  if (url.port !== '') throw refuse('Its port is not 443.')
   if (isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0) throw refuse('It is an IP address; use a DNS name.')
   if (!/^(?=.{4,253}$)([a-z0-9-]{1,63}\.)+[a-z]{2,63}$/.test(url.hostname)) throw refuse('It is not a DNS name.')
   return url.origin

@@ -1,7 +1,7 @@
 import type { HttpResponse } from '@coffer/core/connector.ts'
 import type { ForwardCall, ForwardLook } from '@coffer/core/internal-api.ts'
 import type { Database } from '@coffer/core/postgres.ts'
-import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
+import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
 
 type Delegation = Pick<ForwardCall, 'merchant_id' | 'card_id' | 'attempt_id' | 'connection_id' | 'step'>
 
@@ -111,28 +111,23 @@ export type ForwardEnd = {
   answer: HttpResponse | undefined
 }
 
-export async function endForwards(database: Database, ends: ForwardEnd[]): Promise<true[]> {
-  await database.commit(merchantsOf(ends), {
-    name: 'end_forwards',
-    text: `update forwards set state = ended.state, answered_at = now(), answer_status = ended.answer_status,
-             answer_headers = ended.answer_headers, answer_body = ended.answer_body
-           from (
-             select * from unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::smallint[],
-               $7::json[], $8::text[]) as ended (merchant_id, attempt_id, step, send_number, state, answer_status,
-               answer_headers, answer_body)
-             order by merchant_id, attempt_id, step, send_number) ended
-           where forwards.merchant_id = ended.merchant_id and forwards.attempt_id = ended.attempt_id
-             and forwards.step = ended.step and forwards.send_number = ended.send_number
-             and forwards.state = 'recorded'`,
-    values: [
-      ...columnsOf(ends, ['merchant_id', 'attempt_id', 'step', 'send_number', 'state']),
-      ends.map((end) => end.answer?.status ?? null),
-      ends.map((end) => (end.answer === undefined ? null : JSON.stringify(end.answer.headers))),
+const endText = `
+  update forwards set state = $5, answered_at = now(), answer_status = $6, answer_headers = $7, answer_body = $8
+  where merchant_id = $1 and attempt_id = $2 and step = $3 and send_number = $4 and state = 'recorded'`
+
+export function endForwards(database: Database, ends: ForwardEnd[]): Promise<true[]> {
+  const keyOf = (end: ForwardEnd) => `${end.merchant_id}|${end.attempt_id}|${end.step}|${end.send_number}`
+  return inKeyOrder(ends, keyOf, async (ordered) => {
+    const statements = ordered.map(({ merchant_id, attempt_id, step, send_number, state, answer }) => {
+      const headers = answer === undefined ? null : JSON.stringify(answer.headers)
       // PostgreSQL text cannot hold a NUL.
-      ends.map((end) => end.answer?.body.replaceAll('\0', '') ?? null),
-    ],
+      const body = answer?.body.replaceAll('\0', '') ?? null
+      const values = [merchant_id, attempt_id, step, send_number, state, answer?.status ?? null, headers, body]
+      return { name: 'end_forward', text: endText, values }
+    })
+    await database.commitAll(merchantsOf(ordered), statements)
+    return ordered.map(() => true as const)
   })
-  return ends.map(() => true)
 }
 
 export type ForwardRow = {

@@ -16,7 +16,7 @@ import type { Connections, OpenConnection } from './connections.ts'
 import type { CvcLeases } from './cvc-leases.ts'
 import * as queries from './forward-queries.ts'
 import { type FilledRequest, fillRequest, MarkError, type MarkValues, marksOf } from './marks.ts'
-import { maskAnswer } from './mask.ts'
+import { maskAnswer, maskSent } from './mask.ts'
 import { createSender, type Sent } from './send.ts'
 
 export type Forwards = ReturnType<typeof createForwards>
@@ -105,6 +105,7 @@ export function createForwards(deps: {
       if (inserted.verdict !== 'recorded') return alreadyRecorded(call, inserted)
 
       const filled = await fill(call, connection, inserted).catch((error: unknown) => {
+        deps.cvcLeases.giveBack(call, call.attempt_id)
         if (error instanceof MarkError) return { outcome: 'not_sent' as const, reason: error.message }
         end(call, { outcome: 'not_sent', reason: 'the request could not be filled' })
         throw error
@@ -120,6 +121,7 @@ export function createForwards(deps: {
       failpoint('vault.forward.after_answer')
       const masked = mask(call, sent, filled.values)
       if (sent.outcome === 'not_sent') deps.cvcLeases.giveBack(call, call.attempt_id)
+      else if (filled.values['card.cvc'] !== undefined) deps.cvcLeases.markSent(call, call.attempt_id)
       if (sent.outcome === 'answered' && call.moves_money) deps.cvcLeases.forget(call, call.attempt_id)
       end(call, masked)
       return result(call, inserted, masked, destinationMs)
@@ -151,8 +153,16 @@ function mask(call: ForwardCall, sent: Sent, values: MarkValues): Sent {
     ...(values['card.cvc'] === undefined ? {} : { cvc: values['card.cvc'] }),
     ...(values['connection.secret'] === undefined ? {} : { secret: values['connection.secret'] }),
   }
-  const body = maskAnswer(sent.response.body, secrets, call.reference_fields)
-  return { outcome: 'answered', response: { ...sent.response, body } }
+  const { status, headers, body } = sent.response
+  const maskedHeaders = Object.entries(headers).map(([name, value]) => [name, maskSent(value, secrets)])
+  return {
+    outcome: 'answered',
+    response: {
+      status,
+      headers: Object.fromEntries(maskedHeaders),
+      body: maskAnswer(body, secrets, call.reference_fields),
+    },
+  }
 }
 
 function result(
@@ -172,16 +182,18 @@ function result(
 
 /** The newest answer counts; without one, any send that is not proven unsent may have reached the PSP. */
 function lookedOf(rows: queries.ForwardRow[]): ForwardLooked {
-  const answered = rows.findLast((row) => row.state === 'answered')
-  const open = rows.some((row) => row.state === 'recorded' || row.state === 'unanswered')
-  const first = rows.find((row) => row.state !== 'closed')
+  const sends = rows.filter((row) => row.state !== 'closed' && row.state !== 'not_sent')
+  const answered = sends.findLast((row) => row.state === 'answered')
   return {
-    state: answered !== undefined ? 'answered' : open ? 'unanswered' : 'not_sent',
+    state: answered !== undefined ? 'answered' : sends.length > 0 ? 'unanswered' : 'not_sent',
     answer:
       answered === undefined
         ? null
         : { status: answered.answer_status!, headers: answered.answer_headers ?? {}, body: answered.answer_body ?? '' },
-    recorded_at: first?.recorded_at.toISOString() ?? null,
+    sends: sends.length,
+    unanswered_sends: sends.filter((row) => row.state !== 'answered').length,
+    first_recorded_at: sends[0]?.recorded_at.toISOString() ?? null,
+    last_recorded_at: sends.at(-1)?.recorded_at.toISOString() ?? null,
     last_send_number: rows.at(-1)?.send_number ?? 0,
   }
 }

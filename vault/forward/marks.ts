@@ -31,7 +31,7 @@ export function marksOf(request: HttpRequest): Set<string> {
   return found
 }
 
-/** @throws MarkError for a mark that is unknown, or required and without a value. */
+/** Only values are filled. @throws MarkError for a mark that is unknown, stands in a name, or lacks its value. */
 export function fillRequest(request: HttpRequest, values: MarkValues): FilledRequest {
   const fill = (text: string, escape: (value: string) => string = (value) => value) =>
     text.replaceAll(markPattern, (_whole, name: string, optional: string) => {
@@ -44,13 +44,19 @@ export function fillRequest(request: HttpRequest, values: MarkValues): FilledReq
     return name !== undefined && known.has(name) && values[name as Mark] === undefined
   }
   const headers: Record<string, string> = {}
-  for (const [name, value] of Object.entries(request.headers)) headers[name] = fill(value)
+  for (const [name, value] of Object.entries(request.headers)) headers[plainName(name)] = fill(value)
   return {
     method: request.method,
     path: fill(request.path, encodeURIComponent),
     headers: { ...headers, ...contentType(request.body) },
     body: filledBody(request.body, fill, isLeftOut),
   }
+}
+
+function plainName(name: string): string {
+  const mark = name.match(markPattern)?.[0]
+  if (mark !== undefined) throw new MarkError(mark)
+  return name
 }
 
 function contentType(body: HttpRequest['body']): Record<string, string> {
@@ -66,7 +72,7 @@ function filledBody(
   if (body === null) return null
   if ('form' in body) {
     const form = new URLSearchParams()
-    for (const [name, value] of body.form) if (!isLeftOut(value)) form.append(name, fill(value))
+    for (const [name, value] of body.form) if (!isLeftOut(value)) form.append(plainName(name), fill(value))
     return form.toString()
   }
   const walk = (value: JsonValue): JsonValue => {
@@ -74,7 +80,7 @@ function filledBody(
     if (Array.isArray(value)) return value.map(walk)
     if (value === null || typeof value !== 'object') return value
     const members = Object.entries(value).filter(([, member]) => typeof member !== 'string' || !isLeftOut(member))
-    return Object.fromEntries(members.map(([name, member]) => [name, walk(member)]))
+    return Object.fromEntries(members.map(([name, member]) => [plainName(name), walk(member)]))
   }
   return JSON.stringify(walk(body.json))
 }

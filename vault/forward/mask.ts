@@ -10,23 +10,42 @@ import { parseJsonObject } from '@coffer/core/connector.ts'
 export type SentSecrets = { number?: string; cvc?: string; secret?: string }
 
 export function maskAnswer(body: string, sent: SentSecrets, referenceFields: readonly string[]): string {
-  const exact = maskExact(body, sent)
+  const exact = maskSent(sent.number === undefined ? body : numberAsText(body, sent.number), sent)
   if (!looksLikeCardNumber(exact)) return exact
   const answer = parseJsonObject(exact)
   return answer === undefined ? maskCardNumbers(exact) : JSON.stringify(maskFields(answer, '', new Set(referenceFields)))
 }
 
-function maskExact(body: string, sent: SentSecrets): string {
-  let masked = body
+/** A JSON number that is the card number becomes a string, which a mask may stand in. */
+function numberAsText(body: string, number: string): string {
+  if (!new RegExp(`[:,[]\\s*${number}\\s*[,}\\]]`).test(body)) return body
+  const asText = (_name: string, value: unknown, { source }: { source?: string }) =>
+    source === number ? number : value
+  try {
+    return JSON.stringify(JSON.parse(body, asText as (name: string, value: unknown) => unknown))
+  } catch {
+    return body
+  }
+}
+
+/** Takes out the very values that were sent. */
+export function maskSent(text: string, sent: SentSecrets): string {
+  let masked = text
   if (sent.number !== undefined) masked = masked.replace(inAnyGrouping(sent.number), '[card number]')
   // Three digits stand in many honest places: a CVC is taken out where it is a whole value.
-  if (sent.cvc !== undefined) masked = masked.replaceAll(`"${sent.cvc}"`, '"[cvc]"')
+  if (sent.cvc !== undefined) masked = masked.replace(wholeValue(sent.cvc), '[cvc]')
   if (sent.secret !== undefined && sent.secret.length >= 8) masked = masked.replaceAll(sent.secret, '[secret]')
   return masked
 }
 
+/** Up to three characters may part two digits, none of them JSON's own: the answer stays what it is. */
 function inAnyGrouping(number: string): RegExp {
-  return new RegExp([...number].join('[ .\\-+_]?'), 'g')
+  return new RegExp([...number].join('[^0-9"{}[\\]:,]{0,3}'), 'g')
+}
+
+/** In quotes, as a form's field or between tags. */
+function wholeValue(text: string): RegExp {
+  return new RegExp(`(?<=["=>])${text}(?=["&<]|$)`, 'g')
 }
 
 function maskFields(value: JsonValue, path: string, references: ReadonlySet<string>): JsonValue {

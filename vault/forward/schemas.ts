@@ -1,16 +1,15 @@
 import { idPattern } from '@coffer/core/ids.ts'
 import { type Static, Type } from 'typebox'
+import { metadata, noNul } from '../cards/schemas.ts'
 
-const settings = Type.Record(Type.String({ minLength: 1, maxLength: 50 }), Type.String({ maxLength: 500 }), {
-  maxProperties: 25,
-})
+const settings = metadata
 const baseUrl = Type.String({ maxLength: 300, description: 'The only origin this connection may be sent to.' })
 const secret = Type.String({ pattern: '^[\\x21-\\x7e]{8,1000}$', description: "The PSP's API secret." })
 
 export const newConnection = Type.Object(
   {
     psp: Type.String({ pattern: '^[a-z0-9_-]{1,50}$' }),
-    name: Type.String({ minLength: 1, maxLength: 100 }),
+    name: Type.String({ minLength: 1, maxLength: 100, pattern: noNul }),
     base_url: baseUrl,
     secret,
     settings: Type.Optional(settings),

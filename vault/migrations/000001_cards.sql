@@ -2,8 +2,10 @@
 -- others; it may add to the audit trail and the outbox but not change or read them. The relay login hands the
 -- outbox on and can read nothing else.
 
-create function visible_merchants() returns text[] language sql stable parallel safe
-  return string_to_array(current_setting('coffer.merchants', true), ',');
+-- Without a setting, nothing is visible. Inside coalesce the condition is no index condition: statements find
+-- their rows by the keys they name, and this only decides whether they may see them.
+create function is_visible(merchant text) returns boolean language sql stable parallel safe
+  return coalesce(merchant = any (string_to_array(current_setting('coffer.merchants', true), ',')), false);
 
 -- Proves at start that the key files belong to this database.
 create table key_checks (
@@ -110,14 +112,14 @@ alter table audit_records enable row level security;
 alter table idempotency_records enable row level security;
 alter table outbox enable row level security;
 
-create policy merchant on data_keys to coffer_vault_service using (merchant_id = any (visible_merchants()));
-create policy merchant on instruments to coffer_vault_service using (merchant_id = any (visible_merchants()));
-create policy merchant on cards to coffer_vault_service using (merchant_id = any (visible_merchants()));
-create policy merchant on card_versions to coffer_vault_service using (merchant_id = any (visible_merchants()));
-create policy merchant on audit_records to coffer_vault_service using (merchant_id = any (visible_merchants()));
+create policy merchant on data_keys to coffer_vault_service using (is_visible(merchant_id));
+create policy merchant on instruments to coffer_vault_service using (is_visible(merchant_id));
+create policy merchant on cards to coffer_vault_service using (is_visible(merchant_id));
+create policy merchant on card_versions to coffer_vault_service using (is_visible(merchant_id));
+create policy merchant on audit_records to coffer_vault_service using (is_visible(merchant_id));
 create policy merchant on idempotency_records to coffer_vault_service
-  using (merchant_id = any (visible_merchants()));
-create policy merchant on outbox to coffer_vault_service using (merchant_id = any (visible_merchants()));
+  using (is_visible(merchant_id));
+create policy merchant on outbox to coffer_vault_service using (is_visible(merchant_id));
 create policy relay on outbox to coffer_vault_relay using (true);
 create policy expired on idempotency_records to coffer_vault_relay using (expires_at < now());
 

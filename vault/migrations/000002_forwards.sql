@@ -40,8 +40,8 @@ create table forwards (
 
 alter table connections enable row level security;
 alter table forwards enable row level security;
-create policy merchant on connections to coffer_vault_service using (merchant_id = any (visible_merchants()));
-create policy merchant on forwards to coffer_vault_service using (merchant_id = any (visible_merchants()));
+create policy merchant on connections to coffer_vault_service using (is_visible(merchant_id));
+create policy merchant on forwards to coffer_vault_service using (is_visible(merchant_id));
 
 grant select, insert, update (base_url, data_key_id, secret_encrypted, settings, updated_at) on connections
   to coffer_vault_service;

@@ -1,0 +1,40 @@
+import { type LoadJob, type LoadResult, type LoadState, makeCards, runLoad } from './load.ts'
+
+/** The load generator's own process: takes jobs over IPC, one after the other, and answers with results. */
+export type ToLoadProcess =
+  | { kind: 'make_cards'; target: LoadJob['target']; connections: number; count: number; run: string }
+  | { kind: 'load'; job: LoadJob }
+
+export type FromLoadProcess =
+  | { kind: 'window_open' }
+  | { kind: 'window_close' }
+  | { kind: 'progress'; fraction: number }
+  | { kind: 'cards_made'; sample: string }
+  | { kind: 'result'; result: LoadResult }
+  | { kind: 'failed'; message: string }
+
+const state: LoadState = { run: '', next_number: 0, cards: [] }
+
+function say(message: FromLoadProcess): void {
+  process.send?.(message)
+}
+
+async function handle(message: ToLoadProcess): Promise<void> {
+  if (message.kind === 'make_cards') {
+    state.run = message.run
+    say({ kind: 'cards_made', sample: await makeCards(message, message.count, state) })
+    return
+  }
+  const result = await runLoad(message.job, state, {
+    onWindowOpen: () => say({ kind: 'window_open' }),
+    onWindowClose: () => say({ kind: 'window_close' }),
+    onProgress: (fraction) => say({ kind: 'progress', fraction }),
+  })
+  say({ kind: 'result', result })
+}
+
+process.on('message', (message: ToLoadProcess) => {
+  handle(message).catch((error: Error) => say({ kind: 'failed', message: error.message }))
+})
+process.on('disconnect', () => process.exit(0))
+process.on('SIGTERM', () => process.exit(0))

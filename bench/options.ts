@@ -1,0 +1,95 @@
+import { parseArgs } from 'node:util'
+import { type ScenarioName, scenario_names, scenarios } from './scenarios.ts'
+
+export type Options = {
+  only: ScenarioName[]
+  seconds: number
+  connections: number
+  /** Arrivals a second of the fixed-rate phase, by scenario. */
+  rates: Record<ScenarioName, number>
+  soak_seconds: number
+  soak_rate: number
+  yardsticks: boolean
+  json_file: string | undefined
+  entry: string
+}
+
+export const usage = `
+Measures the speed and memory of Coffer: starts it on an embedded PostgreSQL with safe settings, loads it,
+prints a table.
+
+  npm run bench -- [options]
+
+  --only NAMES         scenarios, separated by commas: ${scenario_names.join(', ')} (default: all)
+  --seconds N          length of each measured window (default 10)
+  --connections N      connections of the load generator (default 64)
+  --rate N             arrivals a second of the fixed-rate phase (default 1000; of payments 200)
+  --payment-rate N     the same for payments only
+  --soak SECONDS       afterwards, a mixed load for so long, with memory over time (300 for the memory target)
+  --soak-rate N        arrivals a second of that load (default 1000)
+  --no-yardsticks      leave out the bare server and the insert rate
+  --json FILE          write the results there too (always: bench/results/<time>.json)
+  --entry FILE         the script that starts the product (default main/cli.ts)
+  --help               this text
+`.trimStart()
+
+const WITH_VALUE = { type: 'string' } as const
+
+/** Reads the command line; undefined asks for the help text. Throws with a message for the reader. */
+export function parseOptions(args: string[]): Options | undefined {
+  const { values } = parseArgs({
+    args,
+    allowNegative: true,
+    options: {
+      only: WITH_VALUE,
+      seconds: WITH_VALUE,
+      connections: WITH_VALUE,
+      rate: WITH_VALUE,
+      'payment-rate': WITH_VALUE,
+      soak: WITH_VALUE,
+      'soak-rate': WITH_VALUE,
+      yardsticks: { type: 'boolean', default: true },
+      json: WITH_VALUE,
+      entry: { type: 'string', default: 'main/cli.ts' },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) return undefined
+  const rateOf = (name: ScenarioName) => {
+    const given = name === 'payment' ? (values['payment-rate'] ?? values.rate) : values.rate
+    return positive('rate', given, scenarios[name].rate_per_second)
+  }
+  return {
+    only: scenarioNames(values.only),
+    seconds: positive('seconds', values.seconds, 10),
+    connections: positive('connections', values.connections, 64),
+    rates: {
+      tokenize: rateOf('tokenize'),
+      get: rateOf('get'),
+      reveal: rateOf('reveal'),
+      payment: rateOf('payment'),
+    },
+    soak_seconds: values.soak === undefined ? 0 : positive('soak', values.soak, 0),
+    soak_rate: positive('soak-rate', values['soak-rate'], 1_000),
+    yardsticks: values.yardsticks,
+    json_file: values.json,
+    entry: values.entry,
+  }
+}
+
+function scenarioNames(list: string | undefined): ScenarioName[] {
+  if (list === undefined) return scenario_names
+  const names = list.split(',')
+  const unknown = names.filter((name) => !(scenario_names as string[]).includes(name))
+  if (unknown.length > 0)
+    throw new Error(`--only: there is no scenario '${unknown[0]}', but ${scenario_names.join(', ')}`)
+  return scenario_names.filter((name) => names.includes(name))
+}
+
+function positive(name: string, text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise
+  const value = Number(text)
+  if (!Number.isInteger(value) || value <= 0)
+    throw new Error(`--${name}: '${text}' is not a whole number above 0`)
+  return value
+}

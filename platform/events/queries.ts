@@ -1,0 +1,128 @@
+import type { OutboxEvent } from '@coffer/core/outbox.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import { columnsOf } from '@coffer/core/rows.ts'
+
+/** Takes or renews the lease for five seconds of the database's clock; undefined while another holds it. */
+export async function holdLease(database: Database, holder: string): Promise<bigint | undefined> {
+  const rows = await database.commit<{ fence: bigint }>([], {
+    name: 'hold_sequencer_lease',
+    text: `update sequencer_leases set expires_at = now() + interval '5 seconds', holder = $1,
+             fence = case when holder = $1 then fence else fence + 1 end
+           where name = 'events' and (holder = $1 or expires_at < now()) returning fence`,
+    values: [holder],
+  })
+  return rows[0]?.fence
+}
+
+export async function releaseLease(database: Database, holder: string): Promise<void> {
+  await database.commit([], {
+    name: 'release_sequencer_lease',
+    text: `update sequencer_leases set expires_at = now() where name = 'events' and holder = $1`,
+    values: [holder],
+  })
+}
+
+/**
+ * Appends what the log does not hold yet, in the order given, and brings the projections of cards and
+ * connections along, all in one statement that first checks the fence.
+ */
+const appendText = `
+  with lease as materialized (
+    update sequencer_leases set expires_at = now() + interval '5 seconds'
+    where name = 'events' and fence = $7 and holder = $8 returning fence
+  ), input as materialized (
+    select input.* from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[], $6::timestamptz[])
+      with ordinality as input (event_id, merchant_id, type, object_id, data, created_at, place)
+    where exists (select from lease)
+  ), fresh as materialized (
+    select input.*, row_number() over (partition by merchant_id order by place) as nth from input
+    left join lateral (select sequence from events where events.event_id = input.event_id limit 1) known on true
+    where known.sequence is null
+  ), counts as materialized (
+    select merchant_id, count(*) as added from fresh group by merchant_id
+  ), heads as materialized (
+    insert into merchant_sequences as head (merchant_id, last_sequence)
+    select merchant_id, added from counts order by merchant_id
+    on conflict (merchant_id) do update set last_sequence = head.last_sequence + excluded.last_sequence
+    returning merchant_id, last_sequence
+  ), appended as (
+    insert into events (merchant_id, sequence, event_id, type, object_id, data, created_at)
+    select fresh.merchant_id, heads.last_sequence - counts.added + fresh.nth, event_id, type, object_id, data,
+      created_at
+    from fresh join heads on heads.merchant_id = fresh.merchant_id
+      join counts on counts.merchant_id = fresh.merchant_id
+    order by place
+  ), facts as (
+    insert into card_facts (merchant_id, card_id, brand, bin, status)
+    select merchant_id, object_id, data ->> 'brand', data ->> 'bin', data ->> 'status'
+    from fresh where type = 'card.created'
+    on conflict (merchant_id, card_id) do update
+      set brand = excluded.brand, bin = excluded.bin, status = excluded.status
+  ), known_connections as (
+    insert into connections (merchant_id, connection_id, psp, settings)
+    select distinct on (merchant_id, object_id) merchant_id, object_id, data ->> 'psp', data -> 'settings'
+    from fresh where type in ('connection.created', 'connection.updated') order by merchant_id, object_id, place desc
+    on conflict (merchant_id, connection_id) do update set psp = excluded.psp, settings = excluded.settings
+  )
+  select exists (select from lease) as held`
+
+/** False where the fence is no longer ours: then nothing was appended. */
+export async function appendEvents(
+  database: Database,
+  events: OutboxEvent[],
+  fence: bigint,
+  holder: string,
+): Promise<boolean> {
+  const rows = await database.commit<{ held: boolean }>([], {
+    name: 'append_events',
+    text: appendText,
+    values: [
+      ...columnsOf(events, ['event_id', 'merchant_id', 'type', 'object_id', 'data', 'created_at']),
+      fence,
+      holder,
+    ],
+  })
+  return rows[0]?.held === true
+}
+
+export async function parkEvent(database: Database, event: OutboxEvent, reason: string): Promise<void> {
+  await database.commit([], {
+    name: 'park_event',
+    text: `insert into parked_events (event_id, merchant_id, type, object_id, data, created_at, reason)
+           values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing`,
+    values: [
+      event.event_id, event.merchant_id, event.type, event.object_id, event.data, event.created_at,
+      reason.slice(0, 500),
+    ],
+  })
+}
+
+/** Faults of the row itself (SQLSTATE classes 22 and 23), which trying again would only repeat. */
+export function isDataError(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'string' && /^2[23]/.test(code)
+}
+
+export type EventRow = {
+  sequence: bigint
+  event_id: string
+  type: string
+  object_id: string
+  data: Record<string, unknown>
+  created_at: Date
+}
+
+/** The events behind a sequence, in order, without gaps. */
+export function listEvents(
+  database: Database,
+  merchantId: string,
+  after: bigint,
+  limit: number,
+): Promise<EventRow[]> {
+  return database.read<EventRow>([merchantId], {
+    name: 'list_events',
+    text: `select sequence, event_id, type, object_id, data, created_at from events
+           where merchant_id = $1 and sequence > $2 order by sequence limit $3`,
+    values: [merchantId, after, limit],
+  })
+}

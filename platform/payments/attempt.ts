@@ -1,0 +1,153 @@
+/**
+ * One attempt: the connector's steps, one after another, each sent through the vault. What is not certain is
+ * `unknown`; certainty that nothing moved exists only before the step that moves money, or where the vault
+ * says that nothing was sent.
+ */
+import type { AuthorizeInput, Connector, Outcome, Step } from '@coffer/core/connector.ts'
+import { failpoint } from '@coffer/core/failpoint.ts'
+import type { ForwardCall, ForwardResult } from '@coffer/core/internal-api.ts'
+import { type InternalClient, NoAnswer } from '@coffer/core/internal-client.ts'
+import type { Log } from '@coffer/core/log.ts'
+import { money } from '@coffer/core/money.ts'
+import type { Ending } from './machine.ts'
+
+/** What an attempt is about, enough to make its requests again. */
+export type AttemptPlan = {
+  merchant_id: string
+  payment_id: string
+  attempt_id: string
+  card_id: string
+  card_version_id: string | null
+  connection: { connection_id: string; settings: Record<string, string> }
+  amount_minor: bigint
+  currency: string
+  capture: 'automatic' | 'manual'
+  initiator: 'customer' | 'merchant'
+  reference: string | null
+  answers: Record<string, string>
+}
+
+export type Progress = { answers: Record<string, string>; card_version_id: string | null }
+
+export type AttemptDeps = {
+  vault: InternalClient
+  log: Log
+  /** Makes what the steps so far have told durable; resolves when it is. */
+  saveProgress(plan: AttemptPlan, progress: Progress): Promise<void>
+}
+
+/** Beyond the PSP's own time: for the vault to record, fill and mask. */
+const vaultMarginMs = 3_000
+
+export function authorizeInputOf(plan: AttemptPlan): AuthorizeInput {
+  return {
+    attempt_id: plan.attempt_id,
+    payment_id: plan.payment_id,
+    amount: money(plan.amount_minor, plan.currency),
+    capture: plan.capture,
+    initiator: plan.initiator,
+    merchant_reference: plan.reference,
+  }
+}
+
+export function stepContextOf(plan: AttemptPlan, stepName: string, answers: Record<string, string>) {
+  return {
+    account: plan.connection,
+    psp_idempotency_key: `${plan.attempt_id}:${stepName}`,
+    answers,
+  }
+}
+
+/** Sends one request of an attempt through the vault. */
+export function sendThroughVault(
+  vault: InternalClient,
+  plan: AttemptPlan,
+  connector: Connector,
+  send: Pick<ForwardCall, 'step' | 'send_number' | 'moves_money' | 'timeout_ms' | 'request' | 'card_version_id'>,
+): Promise<ForwardResult> {
+  const call: ForwardCall = {
+    merchant_id: plan.merchant_id,
+    card_id: plan.card_id,
+    attempt_id: plan.attempt_id,
+    connection_id: plan.connection.connection_id,
+    reference_fields: connector.reference_fields,
+    ...send,
+  }
+  return vault.call<ForwardResult>('/internal/forwards', call, { timeout_ms: send.timeout_ms + vaultMarginMs })
+}
+
+/** Runs all steps within `timeoutMs`. Never throws for what a PSP or the vault does: that is an ending. */
+export async function runAttempt(
+  deps: AttemptDeps,
+  connector: Connector,
+  plan: AttemptPlan,
+  timeoutMs: number,
+): Promise<Ending> {
+  const input = authorizeInputOf(plan)
+  const deadlineMs = performance.now() + timeoutMs
+  const progress: Progress = { answers: { ...plan.answers }, card_version_id: plan.card_version_id }
+  for (const step of connector.authorize) {
+    if (step.moves_money && Object.keys(progress.answers).length > 0) {
+      await deps.saveProgress(plan, progress)
+      failpoint('platform.attempt.after_step_saved')
+    }
+    const ending = await runStep(deps, connector, plan, step, input, progress, deadlineMs)
+    failpoint('platform.attempt.after_step_answer')
+    if (ending !== undefined) return ending
+  }
+  return uncertain('the connector has no step that ends the operation')
+}
+
+async function runStep(
+  deps: AttemptDeps,
+  connector: Connector,
+  plan: AttemptPlan,
+  step: Step<AuthorizeInput>,
+  input: AuthorizeInput,
+  progress: Progress,
+  deadlineMs: number,
+): Promise<Ending | undefined> {
+  const noMoney = (message: string): Ending => ({ kind: 'not_sent', message })
+  const remainingMs = Math.floor(deadlineMs - performance.now())
+  if (remainingMs < 1) return noMoney('there was no time left to send the payment')
+  let request: ReturnType<Step<AuthorizeInput>['request']>
+  try {
+    request = step.request(input, stepContextOf(plan, step.name, progress.answers))
+  } catch (error) {
+    deps.log.error({ attempt_id: plan.attempt_id, step: step.name, error }, 'a connector could not make a request')
+    return noMoney('the connector cannot express this payment')
+  }
+  failpoint('platform.attempt.before_step')
+  let result: ForwardResult
+  try {
+    result = await sendThroughVault(deps.vault, plan, connector, {
+      step: step.name,
+      send_number: 0,
+      moves_money: step.moves_money,
+      timeout_ms: remainingMs,
+      request,
+      card_version_id: progress.card_version_id,
+    })
+  } catch (error) {
+    deps.log.warn({ attempt_id: plan.attempt_id, step: step.name, error }, 'the vault gave no result')
+    return step.moves_money && !wasNeverSent(error) ? uncertain('vault_unavailable') : noMoney('the vault is unavailable')
+  }
+  progress.card_version_id = result.card_version_id
+  if (result.outcome === 'not_sent') return noMoney(result.reason)
+  if (result.answer === null) return step.moves_money ? uncertain('no_answer') : noMoney(result.reason)
+  const told = step.response(result.answer, input)
+  if (told.kind === 'continue') {
+    Object.assign(progress.answers, told.answers)
+    return undefined
+  }
+  return told.kind === 'unknown' && !step.moves_money ? noMoney(told.cause) : told
+}
+
+export function uncertain(cause: string): Outcome {
+  return { kind: 'unknown', cause, psp_reference: null }
+}
+
+function wasNeverSent(error: unknown): boolean {
+  const cause = (error as { cause?: unknown } | null)?.cause
+  return cause instanceof NoAnswer && !cause.sent
+}

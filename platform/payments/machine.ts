@@ -1,0 +1,132 @@
+/**
+ * What an outcome makes of its attempt and payment: the whole life of an authorization, as a table.
+ *
+ *   sending ──► approved | declined | rejected | not_sent | action_required     (ends)
+ *      └──────► pending | unknown ──► any of the ends, once the PSP has told
+ *
+ * An attempt that has ended never changes again. `failed` is said only where provably nothing moved.
+ */
+import type { Decline, Outcome } from '@coffer/core/connector.ts'
+
+export type AttemptState =
+  | 'sending'
+  | 'pending'
+  | 'unknown'
+  | 'action_required'
+  | 'approved'
+  | 'declined'
+  | 'rejected'
+  | 'not_sent'
+
+export type PaymentStatus =
+  | 'processing'
+  | 'requires_action'
+  | 'authorized'
+  | 'captured'
+  | 'canceled'
+  | 'declined'
+  | 'failed'
+  | 'unknown'
+
+/** States from which the answer, a look-up or a re-send may still settle an attempt. */
+export const openStates: readonly AttemptState[] = ['sending', 'pending', 'unknown']
+
+/** How an attempt ended: a PSP's outcome, or the certainty that nothing was sent that can move money. */
+export type Ending = Outcome | { kind: 'not_sent'; message: string }
+
+export type PaymentFailure = { code: string; message: string }
+
+export type Settlement = {
+  attempt_state: AttemptState
+  payment_status: PaymentStatus
+  event_type: string
+  decline: Decline | null
+  failure: PaymentFailure | null
+  psp_reference: string | null
+  network_transaction_id: string | null
+  cause: string | null
+  /** What moved. */
+  entries: ('authorization' | 'capture')[]
+}
+
+const nothing = {
+  decline: null,
+  failure: null,
+  psp_reference: null,
+  network_transaction_id: null,
+  cause: null,
+  entries: [],
+} as const
+
+export function settlementOf(ending: Ending): Settlement {
+  const settlement = { ...nothing, entries: [] }
+  switch (ending.kind) {
+    case 'approved': {
+      const status = ending.captured ? 'captured' : 'authorized'
+      return {
+        ...settlement,
+        attempt_state: 'approved',
+        payment_status: status,
+        event_type: `payment.${status}`,
+        psp_reference: ending.psp_reference,
+        network_transaction_id: ending.network_transaction_id,
+        entries: ending.captured ? ['authorization', 'capture'] : ['authorization'],
+      }
+    }
+    case 'declined':
+      return {
+        ...settlement,
+        attempt_state: 'declined',
+        payment_status: 'declined',
+        event_type: 'payment.declined',
+        decline: ending.decline,
+        psp_reference: ending.psp_reference,
+      }
+    case 'rejected':
+      return {
+        ...settlement,
+        attempt_state: 'rejected',
+        payment_status: 'failed',
+        event_type: 'payment.failed',
+        failure: { code: ending.psp_code, message: ending.message },
+      }
+    case 'not_sent':
+      return {
+        ...settlement,
+        attempt_state: 'not_sent',
+        payment_status: 'failed',
+        event_type: 'payment.failed',
+        failure: { code: 'not_sent', message: ending.message },
+      }
+    case 'action_required':
+      return {
+        ...settlement,
+        attempt_state: 'action_required',
+        payment_status: 'requires_action',
+        event_type: 'payment.requires_action',
+        psp_reference: ending.psp_reference,
+      }
+    case 'pending':
+      return {
+        ...settlement,
+        attempt_state: 'pending',
+        payment_status: 'processing',
+        event_type: 'payment.processing',
+        psp_reference: ending.psp_reference,
+      }
+    case 'unknown':
+      return {
+        ...settlement,
+        attempt_state: 'unknown',
+        payment_status: 'unknown',
+        event_type: 'payment.unknown',
+        psp_reference: ending.psp_reference,
+        cause: ending.cause,
+      }
+  }
+}
+
+/** 202 while the result is still to come, 201 once it is there, whatever it is. */
+export function httpStatusOf(status: PaymentStatus): 201 | 202 {
+  return status === 'processing' || status === 'unknown' ? 202 : 201
+}

@@ -1,0 +1,377 @@
+import type { Caller } from '@coffer/core/caller.ts'
+import type { StoredAnswer } from '@coffer/core/idempotency.ts'
+import { newId } from '@coffer/core/ids.ts'
+import type { Database, Statement } from '@coffer/core/postgres.ts'
+import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
+import type { AttemptPlan, Progress } from './attempt.ts'
+import type { AttemptState, Settlement } from './machine.ts'
+import type { Payment } from './schemas.ts'
+
+export type PartsKey = { merchant_id: string; card_id: string; connection_id: string | null }
+export type Parts = {
+  card: string | null
+  connection_id: string | null
+  psp: string | null
+  settings: Record<string, string> | null
+}
+
+/** What a new payment needs to know: is the card known, and which account charges it (the oldest, if none is named). */
+export function findParts(database: Database, keys: PartsKey[]): Promise<Parts[]> {
+  return database.read<Parts>(merchantsOf(keys), {
+    name: 'find_parts',
+    text: `select card.card_id as card, connection.connection_id, connection.psp, connection.settings
+           from unnest($1::text[], $2::text[], $3::text[]) with ordinality
+             as wanted (merchant_id, card_id, connection_id, place)
+           left join lateral (
+             select card_id from card_facts
+             where merchant_id = wanted.merchant_id and card_id = wanted.card_id limit 1) card on true
+           left join lateral (
+             select connection_id, psp, settings from connections
+             where merchant_id = wanted.merchant_id
+               and (wanted.connection_id is null or connection_id = wanted.connection_id)
+             order by merchant_id, connection_id limit 1) connection on true
+           order by place`,
+    values: columnsOf(keys, ['merchant_id', 'card_id', 'connection_id']),
+  })
+}
+
+export type IntentInsert = Caller & {
+  plan: AttemptPlan
+  payment: Payment
+  psp: string
+  audit_id: string
+  idempotency_key: string
+  body_hmac: Buffer
+  /** When the resolver takes over, if nothing is heard any more. */
+  resolve_after_ms: number
+  /** How long another request with this key is told that this one is running. */
+  lease_ms: number
+  event_data: string
+}
+
+export type IntentInserted =
+  | { verdict: 'inserted' }
+  | { verdict: 'repeated'; answer: StoredAnswer }
+  | { verdict: 'running' }
+  | { verdict: 'abandoned'; payment_id: string }
+  | { verdict: 'body_differs' }
+
+type IntentRow = {
+  inserted: boolean
+  same_body: boolean | null
+  leased: boolean | null
+  object_id: string | null
+  response_status: number | null
+  response_body: string | null
+}
+
+/** The intent of a batch of payments: idempotency record, payment, attempt, audit record and event, together. */
+const insertIntentsText = `
+  with input as materialized (
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+      $8::text[], $9::text[], $10::json[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
+      $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::int[], $23::int[],
+      $24::json[])
+    with ordinality as input (merchant_id, payment_id, attempt_id, amount_minor, currency, card_id, capture,
+      initiator, reference, metadata, connection_id, psp, created_at, event_id, audit_id, actor, key_id,
+      request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data, place)
+  ), known as materialized (
+    select input.place, record.* from input cross join lateral (
+      select record.body_hmac = input.body_hmac as same_body, record.lease_until > now() as leased,
+        record.object_id, record.response_status, record.response_body
+      from idempotency_records record
+      where record.merchant_id = input.merchant_id and record.operation = 'payments.create'
+        and record.idempotency_key = input.idempotency_key limit 1) record
+  ), claimed as materialized (
+    insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id, lease_until,
+      expires_at)
+    select merchant_id, 'payments.create', idempotency_key, body_hmac, payment_id,
+      now() + lease_ms * interval '1 ms', now() + interval '30 days'
+    from input where place not in (select place from known) order by merchant_id, idempotency_key
+    on conflict do nothing
+    returning object_id
+  ), accepted as materialized (
+    select input.* from input join claimed on claimed.object_id = input.payment_id
+  ), added_payments as (
+    insert into payments (merchant_id, payment_id, status, amount_minor, currency, card_id, capture, initiator,
+      reference, metadata, created_at, updated_at)
+    select merchant_id, payment_id, 'processing', amount_minor, currency, card_id, capture, initiator, reference,
+      metadata, created_at, created_at
+    from accepted
+  ), added_attempts as (
+    insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, state, created_at, updated_at,
+      resolve_at)
+    select merchant_id, attempt_id, payment_id, connection_id, psp, 'sending', created_at, created_at,
+      now() + resolve_after_ms * interval '1 ms'
+    from accepted
+  ), added_audit as (
+    insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
+      source_address, result)
+    select audit_id, merchant_id, actor, key_id, 'payment.create', payment_id, request_id, source_address, 'done'
+    from accepted
+  ), added_events as (
+    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+    select event_id, merchant_id, 'payment.created', payment_id, event_data, created_at from accepted
+  )
+  select accepted.place is not null as inserted, known.same_body, known.leased, known.object_id,
+    known.response_status, known.response_body
+  from input left join accepted using (place) left join known using (place) order by place`
+
+export async function insertIntents(database: Database, entries: IntentInsert[]): Promise<IntentInserted[]> {
+  const plans = entries.map((entry) => entry.plan)
+  const rows = await database.commit<IntentRow>(merchantsOf(entries), {
+    name: 'insert_intents',
+    text: insertIntentsText,
+    values: [
+      ...columnsOf(plans, ['merchant_id', 'payment_id', 'attempt_id', 'amount_minor', 'currency', 'card_id']),
+      ...columnsOf(plans, ['capture', 'initiator', 'reference']),
+      entries.map((entry) => JSON.stringify(entry.payment.metadata)),
+      plans.map((plan) => plan.connection.connection_id),
+      entries.map((entry) => entry.psp),
+      entries.map((entry) => entry.payment.created_at),
+      entries.map(() => newId('event')),
+      ...columnsOf(entries, ['audit_id', 'actor', 'key_id', 'request_id', 'source_address', 'idempotency_key']),
+      ...columnsOf(entries, ['body_hmac', 'resolve_after_ms', 'lease_ms', 'event_data']),
+    ],
+  })
+  const results = rows.map(intentOf)
+  const raced = entries.filter((_entry, index) => results[index] === undefined)
+  // The key was taken by a batch that committed beside this one: asking again finds its record.
+  const again = raced.length === 0 ? [] : await insertIntents(database, raced)
+  return results.map((result) => result ?? again.shift()!)
+}
+
+function intentOf(row: IntentRow): IntentInserted | undefined {
+  if (row.inserted) return { verdict: 'inserted' }
+  if (row.object_id === null) return undefined
+  if (!row.same_body) return { verdict: 'body_differs' }
+  if (row.response_status !== null)
+    return { verdict: 'repeated', answer: { status: row.response_status, body: row.response_body! } }
+  return row.leased ? { verdict: 'running' } : { verdict: 'abandoned', payment_id: row.object_id }
+}
+
+export type ProgressUpdate = Progress & { merchant_id: string; attempt_id: string }
+
+export function updateProgress(database: Database, entries: ProgressUpdate[]): Promise<true[]> {
+  return inKeyOrder(entries, attemptKeyOf, async (ordered) => {
+    const statements = ordered.map((entry) => ({
+      name: 'update_progress',
+      text: `update attempts set answers = $3, card_version_id = $4, updated_at = now()
+             where merchant_id = $1 and attempt_id = $2`,
+      values: [entry.merchant_id, entry.attempt_id, JSON.stringify(entry.answers), entry.card_version_id],
+    }))
+    await database.commitAll(merchantsOf(ordered), statements)
+    return ordered.map(() => true as const)
+  })
+}
+
+const attemptKeyOf = (entry: { merchant_id: string; attempt_id: string }) =>
+  `${entry.merchant_id}|${entry.attempt_id}`
+
+export type SettlementUpdate = {
+  merchant_id: string
+  attempt_id: string
+  payment_id: string
+  amount_minor: bigint
+  settlement: Settlement
+  payment: Payment
+  /** Null where no request waits for the answer. */
+  idempotency_key: string | null
+  response_status: number
+  response_body: string
+  /** When to look again; null where there is nothing to look for. */
+  resolve_after_ms: number | null
+}
+
+/**
+ * Settles one attempt by compare-and-set: only while it is still open it changes, and with it its payment, the
+ * entries of what moved, the event and the waiting answer. A success that comes after the attempt was closed
+ * otherwise is not applied but told, as `payment.late_success`.
+ */
+const settleText = `
+  with changed as materialized (
+    update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference),
+      network_transaction_id = $7, cause = $8, resolve_at = now() + $9::int * interval '1 ms'
+    where merchant_id = $1 and attempt_id = $2 and state in ('sending', 'pending', 'unknown')
+    returning state
+  ), paid as (
+    update payments set status = $10, decline = $11, failure = $12, updated_at = $5
+    where merchant_id = $1 and payment_id = $3 and exists (select from changed)
+  ), moved as (
+    insert into payment_entries (merchant_id, payment_id, attempt_id, kind, amount_minor, created_at)
+    select $1, $3, $2, kind, $13, $5 from unnest($14::text[]) as kind where exists (select from changed)
+  ), told as (
+    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+    select $15, $1, $16, $3, $17::json, $5::timestamptz where exists (select from changed)
+    union all
+    select $15, $1, 'payment.late_success', $3, $17::json, $5::timestamptz
+    where $4 = 'approved' and not exists (select from changed) and exists (
+      select from attempts where merchant_id = $1 and attempt_id = $2 and state <> 'approved')
+  ), answered as (
+    update idempotency_records set response_status = $18, response_body = $19
+    where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $20 and object_id = $3
+      and response_status is null and exists (select from changed)
+  )
+  select exists (select from changed) as changed`
+
+function settleStatement(entry: SettlementUpdate): Statement {
+  const { settlement } = entry
+  return {
+    name: 'settle_attempt',
+    text: settleText,
+    values: [
+      entry.merchant_id, entry.attempt_id, entry.payment_id, settlement.attempt_state, entry.payment.updated_at,
+      settlement.psp_reference, settlement.network_transaction_id, settlement.cause, entry.resolve_after_ms,
+      settlement.payment_status, jsonOrNull(settlement.decline), jsonOrNull(settlement.failure), entry.amount_minor,
+      settlement.entries, newId('event'), settlement.event_type, entry.response_body, entry.response_status,
+      entry.response_body, entry.idempotency_key,
+    ],
+  }
+}
+
+/** For each whether it changed; false where the attempt had ended already. */
+export function settleAttempts(database: Database, entries: SettlementUpdate[]): Promise<boolean[]> {
+  return inKeyOrder(entries, attemptKeyOf, async (ordered) => {
+    const rows = await database.commitAll<{ changed: boolean }>(merchantsOf(ordered), ordered.map(settleStatement))
+    return rows.map(([row]) => row!.changed)
+  })
+}
+
+const jsonOrNull = (value: unknown) => (value === null ? null : JSON.stringify(value))
+
+export async function storeAnswer(
+  database: Database,
+  merchantId: string,
+  idempotencyKey: string,
+  answer: StoredAnswer,
+): Promise<StoredAnswer> {
+  const rows = await database.commit<{ response_status: number; response_body: string }>([merchantId], {
+    name: 'store_answer',
+    text: `update idempotency_records
+           set response_status = coalesce(response_status, $3), response_body = coalesce(response_body, $4)
+           where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $2
+           returning response_status, response_body`,
+    values: [merchantId, idempotencyKey, answer.status, answer.body],
+  })
+  const kept = rows[0]
+  return kept === undefined ? answer : { status: kept.response_status, body: kept.response_body }
+}
+
+export type PaymentKey = { merchant_id: string; payment_id: string }
+
+type PaymentRow = Omit<Payment, 'id' | 'object' | 'amount' | 'amount_authorized' | 'amount_captured' | 'card' | 'attempts' | 'created_at' | 'updated_at'> & {
+  payment_id: string
+  amount_minor: bigint
+  amount_authorized: bigint
+  amount_captured: bigint
+  card_id: string
+  attempts: (Omit<Payment['attempts'][number], 'created_at'> & { created_at: string })[]
+  created_at: Date
+  updated_at: Date
+}
+
+/** Everything shown of a payment; `payments` is in scope. */
+const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
+  payments.card_id, payments.capture, payments.initiator, payments.reference, payments.metadata, payments.decline,
+  payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts`
+const paymentSides = `
+  cross join lateral (
+    select coalesce(sum(amount_minor) filter (where kind = 'authorization'), 0)::bigint as amount_authorized,
+      coalesce(sum(amount_minor) filter (where kind = 'capture'), 0)::bigint as amount_captured
+    from payment_entries
+    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) moved
+  cross join lateral (
+    select json_agg(json_build_object('id', attempt_id, 'object', 'attempt', 'status', state,
+      'connection', connection_id, 'psp', psp, 'psp_reference', psp_reference,
+      'network_transaction_id', network_transaction_id, 'created_at', created_at) order by attempt_id) as attempts
+    from attempts
+    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) tried`
+
+export async function findPayments(database: Database, keys: PaymentKey[]): Promise<(Payment | undefined)[]> {
+  const rows = await database.read<PaymentRow & { place: bigint }>(merchantsOf(keys), {
+    name: 'find_payments',
+    text: `select wanted.place, ${paymentColumns}
+           from unnest($1::text[], $2::text[]) with ordinality as wanted (merchant_id, payment_id, place)
+           cross join lateral (
+             select * from payments
+             where merchant_id = wanted.merchant_id and payment_id = wanted.payment_id limit 1) payments
+           ${paymentSides}`,
+    values: columnsOf(keys, ['merchant_id', 'payment_id']),
+  })
+  const found: (Payment | undefined)[] = new Array(keys.length).fill(undefined)
+  for (const row of rows) found[Number(row.place) - 1] = paymentOf(row)
+  return found
+}
+
+export type PaymentFilter = { reference?: string; cursor?: string; limit: number }
+
+/** Newest first. */
+export async function listPayments(database: Database, merchantId: string, filter: PaymentFilter): Promise<Payment[]> {
+  const byReference = filter.reference === undefined ? '' : 'and reference = $4'
+  const rows = await database.read<PaymentRow>([merchantId], {
+    name: filter.reference === undefined ? 'list_payments' : 'list_payments_by_reference',
+    text: `select ${paymentColumns} from (
+             select * from payments
+             where merchant_id = $1 and ($2::text is null or payment_id < $2) ${byReference}
+             order by payment_id desc limit $3) payments
+           ${paymentSides} order by payments.payment_id desc`,
+    values: [merchantId, filter.cursor ?? null, filter.limit, ...(filter.reference === undefined ? [] : [filter.reference])],
+  })
+  return rows.map(paymentOf)
+}
+
+function paymentOf(row: PaymentRow): Payment {
+  return {
+    id: row.payment_id,
+    object: 'payment',
+    status: row.status,
+    amount: Number(row.amount_minor),
+    amount_authorized: Number(row.amount_authorized),
+    amount_captured: Number(row.amount_captured),
+    currency: row.currency,
+    card: row.card_id,
+    capture: row.capture,
+    initiator: row.initiator,
+    reference: row.reference,
+    metadata: row.metadata,
+    decline: row.decline,
+    failure: row.failure,
+    attempts: row.attempts.map((attempt) => ({
+      ...attempt,
+      created_at: new Date(attempt.created_at).toISOString(),
+    })),
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+  }
+}
+
+export type PlanRow = { plan: AttemptPlan; psp: string; state: AttemptState; created_at: Date }
+
+type FoundPlan = Omit<AttemptPlan, 'connection'> & {
+  connection_id: string
+  settings: Record<string, string> | null
+  psp: string
+  state: AttemptState
+  created_at: Date
+}
+
+/** An attempt with what its requests were made from. */
+export async function findPlan(database: Database, merchantId: string, attemptId: string): Promise<PlanRow | undefined> {
+  const rows = await database.read<FoundPlan>([merchantId], {
+    name: 'find_plan',
+    text: `select attempts.merchant_id, attempts.payment_id, attempts.attempt_id, payments.card_id,
+             attempts.card_version_id, payments.amount_minor, payments.currency, payments.capture,
+             payments.initiator, payments.reference, attempts.answers, attempts.connection_id, attempts.psp,
+             attempts.state, attempts.created_at, connections.settings
+           from attempts
+           join payments on payments.merchant_id = attempts.merchant_id and payments.payment_id = attempts.payment_id
+           left join connections on connections.merchant_id = attempts.merchant_id
+             and connections.connection_id = attempts.connection_id
+           where attempts.merchant_id = $1 and attempts.attempt_id = $2`,
+    values: [merchantId, attemptId],
+  })
+  const row = rows[0]
+  if (row === undefined) return undefined
+  const { connection_id, settings, psp, state, created_at, ...plan } = row
+  return { plan: { ...plan, connection: { connection_id, settings: settings ?? {} } }, psp, state, created_at }
+}

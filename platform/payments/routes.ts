@@ -1,0 +1,62 @@
+import { callerOf } from '@coffer/core/caller.ts'
+import type { Routes } from '@coffer/core/http-server.ts'
+import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText } from '@coffer/core/json-text.ts'
+import { limitOf, limitParameter } from '@coffer/core/pages.ts'
+import { Type } from 'typebox'
+import type { Payments } from './payments.ts'
+import { newPayment, type Payment, payment, paymentId, paymentList } from './schemas.ts'
+
+export function publicRoutes(payments: Payments): Routes {
+  return async (server) => {
+    server.post(
+      '/v1/payments',
+      {
+        config: { access: { scope: 'payments:write' } },
+        schema: {
+          summary: 'Charge a card. 201: it has a result, a decline included. 202: the result is still to come.',
+          headers: Type.Object({ 'idempotency-key': idempotencyKeyHeader }),
+          body: newPayment,
+          response: { 201: payment, 202: payment },
+        },
+      },
+      async (request, reply) => {
+        const key = idempotencyKeyOf(request.headers['idempotency-key'], true)!
+        const serialize = (value: Payment) => reply.serializeInput({ ...value }, '201') as string
+        return sendJsonText(reply, await payments.create(callerOf(request), request.body, key, serialize))
+      },
+    )
+
+    server.get(
+      '/v1/payments/:id',
+      {
+        config: { access: { scope: 'payments:read' } },
+        schema: { summary: 'A payment with its attempts.', params: paymentId, response: { 200: payment } },
+      },
+      (request) => payments.get(request.user.merchant_id, request.params.id),
+    )
+
+    server.get(
+      '/v1/payments',
+      {
+        config: { access: { scope: 'payments:read' } },
+        schema: {
+          summary: 'Payments, newest first.',
+          querystring: Type.Object(
+            {
+              reference: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
+              cursor: Type.Optional(Type.String({ maxLength: 100 })),
+              limit: limitParameter,
+            },
+            { additionalProperties: false },
+          ),
+          response: { 200: paymentList },
+        },
+      },
+      (request) => {
+        const { limit, ...filter } = request.query
+        return payments.list(request.user.merchant_id, { ...filter, limit: limitOf(limit) })
+      },
+    )
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * A real PostgreSQL for a test file: the embedded one, with every zone's database, logins and migrations, in a
+ * temporary folder. Start one a file and give each test merchants of its own.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createLog, type Log } from '@coffer/core/log.ts'
+import { type Database, openDatabase } from '@coffer/core/postgres.ts'
+import { Secret } from '@coffer/core/secret.ts'
+import pg from 'pg'
+import { openDataDirectory } from '../../main/data-directory.ts'
+import { databaseEnvironment, databaseUrl, prepareDatabases, zones } from '../../main/databases.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../main/embedded-postgres.ts'
+import { logins, readSandboxSecrets, type SandboxSecrets, type Zone } from '../../main/sandbox-secrets.ts'
+
+/** A test, or a whole file through node:test's own `after`. */
+export type Scope = { after(end: () => unknown): void }
+
+export type TestPostgres = {
+  server: EmbeddedPostgres
+  secrets: SandboxSecrets
+  /** Keys and database addresses, as the roles read them. */
+  environment: Record<string, string>
+  /** The address of a zone's database for a login; with no zone, the login's own. */
+  url(login: Login, zone?: Zone): Secret<string>
+  /** Our own layer on a zone's database, closed at the end of the scope. */
+  open(login: Login, options?: { connections_max?: number }): Database
+  /** One statement by any login, `postgres` included, outside our own layer. */
+  query(login: Login, text: string, values?: unknown[], zone?: Zone): Promise<Record<string, unknown>[]>
+}
+
+export type Login = (typeof logins)[Zone][number] | 'postgres'
+
+/** Small, because several run beside each other; safe, because the product refuses anything less. */
+const smallSettings = { shared_buffers: '24MB', wal_buffers: '1MB', min_wal_size: '32MB' }
+
+export const quietLog: Log = createLog({ level: 'error', destination: { write: () => {} } })
+
+export async function startTestPostgres(
+  scope: Scope,
+  settings: Record<string, string> = {},
+): Promise<TestPostgres> {
+  const folder = await mkdtemp(join(tmpdir(), 'coffer-test-'))
+  const closings: (() => unknown)[] = [() => rm(folder, { recursive: true, force: true })]
+  scope.after(async () => {
+    for (const close of closings.toReversed()) await close()
+  })
+  const directory = await openDataDirectory(folder)
+  closings.push(() => directory.close())
+  const secrets = readSandboxSecrets(directory)
+  const server = await startEmbeddedPostgres({
+    data_directory: directory.path,
+    superuser_password: secrets.superuser_password,
+    settings: { ...smallSettings, ...settings },
+    log: quietLog,
+  })
+  closings.push(() => server.stop())
+  await prepareDatabases(server, secrets)
+
+  function url(login: Login, zone: Zone = zoneOf(login)): Secret<string> {
+    const password = login === 'postgres' ? secrets.superuser_password : secrets.passwords[login]!
+    return new Secret(databaseUrl(server, login, password, `coffer_${zone}`))
+  }
+  return {
+    server,
+    secrets,
+    environment: { ...secrets.environment, ...databaseEnvironment(server, secrets) },
+    url,
+    open(login, { connections_max = 4 } = {}) {
+      const database = openDatabase({ url: url(login), name: login, connections_max, log: quietLog })
+      closings.push(() => database.close())
+      return database
+    },
+    async query(login, text, values = [], zone = zoneOf(login)) {
+      const client = new pg.Client({ connectionString: url(login, zone).expose() })
+      await client.connect()
+      try {
+        return (await client.query(text, values)).rows
+      } finally {
+        await client.end()
+      }
+    },
+  }
+}
+
+function zoneOf(login: Login): Zone {
+  return zones.find((zone) => (logins[zone] as readonly string[]).includes(login)) ?? 'vault'
+}
