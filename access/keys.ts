@@ -34,7 +34,11 @@ function keyIdOf(keyText: string): Id<'apiKey'> {
 const digestOf = (keyText: string) => hash('sha256', keyText, 'buffer')
 
 /** The key this text is, or undefined: unknown, expired, revoked, and of the other mode look the same. */
-export async function findKey(database: Database, mode: Mode, keyText: string): Promise<KnownKey | undefined> {
+export async function findKey(
+  database: Database,
+  mode: Mode,
+  keyText: string,
+): Promise<KnownKey | undefined> {
   if (!keyPattern.test(keyText) || !keyText.startsWith(prefixes[mode])) return undefined
   const row = await queries.findApiKey(database, keyIdOf(keyText))
   if (row === undefined || !timingSafeEqual(row.key_hash, digestOf(keyText)) || !row.usable) return undefined

@@ -5,7 +5,9 @@ import { looksLikeCardNumber, maskCardNumbers, passesLuhn } from './card-number-
 import { type IdKind, idPrefixes, newId } from './ids.ts'
 
 const digits = (length: number) =>
-  fc.array(fc.integer({ min: 0, max: 9 }), { minLength: length, maxLength: length }).map((some) => some.join(''))
+  fc
+    .array(fc.integer({ min: 0, max: 9 }), { minLength: length, maxLength: length })
+    .map((some) => some.join(''))
 
 /** Any number that begins as a card does, has a card's length and passes the Luhn check. */
 const cardNumbers = fc
@@ -41,7 +43,10 @@ test('SEC-19: a card number in any grouping is found and masked, whatever stands
       const text = before + number + after
       assert.ok(looksLikeCardNumber(text))
       let found = 0
-      assert.equal(maskCardNumbers(text, () => found++), `${before}[card number]${after}`)
+      assert.equal(
+        maskCardNumbers(text, () => found++),
+        `${before}[card number]${after}`,
+      )
       assert.equal(found, 1)
     }),
   )

@@ -25,7 +25,8 @@ export function passesLuhn(digits: string): boolean {
 }
 
 /** UUIDs and hexadecimal digests hold long runs of digits by chance: one in a thousand would look like a card. */
-const identifier = /(?<![0-9a-z])(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32,128})(?![0-9a-z])/gi
+const identifier =
+  /(?<![0-9a-z])(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32,128})(?![0-9a-z])/gi
 
 const withoutIdentifiers = (text: string) =>
   text.replace(identifier, (match) => (/[a-f]/i.test(match) ? 'x'.repeat(match.length) : match))

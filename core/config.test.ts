@@ -3,7 +3,17 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { ConfigError, integer, oneOf, optionalSecret, optionalText, readConfig, secret, text, url } from './config.ts'
+import {
+  ConfigError,
+  integer,
+  oneOf,
+  optionalSecret,
+  optionalText,
+  readConfig,
+  secret,
+  text,
+  url,
+} from './config.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'coffer-config-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -79,6 +89,13 @@ test('a file that is not there, one that is empty, and a value given twice stop 
 
 test('SEC-33: a problem never repeats a value', () => {
   const canary = 'canary-in-the-configuration'
-  const wrong = { NAME: canary, KEY: canary, KEY_FILE: join(folder, 'x'), COLOUR: canary, COUNT: canary, ADDRESS: canary }
+  const wrong = {
+    NAME: canary,
+    KEY: canary,
+    KEY_FILE: join(folder, 'x'),
+    COLOUR: canary,
+    COUNT: canary,
+    ADDRESS: canary,
+  }
   assert.ok(!problemsOf(wrong).includes(canary))
 })

@@ -33,7 +33,10 @@ export function optionalText(describe: string): Setting<string | undefined> {
   return { describe, parse: (value) => value, fallback: undefined }
 }
 
-export function integer(describe: string, bounds: { min: number; max: number; fallback?: number }): Setting<number> {
+export function integer(
+  describe: string,
+  bounds: { min: number; max: number; fallback?: number },
+): Setting<number> {
   return {
     describe: `${describe} (${bounds.min} to ${bounds.max})`,
     parse(value) {
@@ -89,7 +92,7 @@ export function readConfig<Table extends Settings>(
   const config: Record<string, unknown> = {}
   for (const [name, setting] of Object.entries(table)) {
     try {
-      const found = valueOf(name, environment)
+      const found = settingOf(name, environment)
       if (found === '' && !('fallback' in setting)) problems.push(`${name} is empty: ${setting.describe}`)
       else if (found !== undefined) config[name] = setting.parse(found)
       else if ('fallback' in setting) config[name] = setting.fallback
@@ -102,7 +105,7 @@ export function readConfig<Table extends Settings>(
   return config as ConfigOf<Table>
 }
 
-function valueOf(name: string, environment: Record<string, string | undefined>): string | undefined {
+function settingOf(name: string, environment: Record<string, string | undefined>): string | undefined {
   const file = environment[`${name}_FILE`]
   const direct = environment[name]
   if (file !== undefined && direct !== undefined) throw new RangeError(`set it or ${name}_FILE, not both`)

@@ -116,7 +116,13 @@ export type Decline = {
  * - unknown: money may have moved. Never retried blindly, never failed over.
  */
 export type Outcome =
-  | { kind: 'approved'; amount: Money; captured: boolean; psp_reference: string; network_transaction_id: string | null }
+  | {
+      kind: 'approved'
+      amount: Money
+      captured: boolean
+      psp_reference: string
+      network_transaction_id: string | null
+    }
   | { kind: 'declined'; decline: Decline; psp_reference: string | null }
   | { kind: 'rejected'; psp_code: string; message: string }
   | { kind: 'pending'; psp_reference: string }

@@ -26,16 +26,25 @@ export const failpoints = [
 ] as const
 export type Failpoint = (typeof failpoints)[number]
 
-let armed: string | undefined
+let armed: { name: string; hits_left: number } | undefined
 
-/** @throws RangeError for a name that does not exist. */
-export function armFailpoint(name: string | undefined): void {
-  if (name !== undefined && !(failpoints as readonly string[]).includes(name))
-    throw new RangeError(`there is no failpoint '${name}'; there are: ${failpoints.join(', ')}`)
-  armed = name
+/**
+ * Arms a place by its name, or `<name>@<n>` for the nth time it is reached: steps of one operation pass the same
+ * places one after another.
+ * @throws RangeError for a name that does not exist.
+ */
+export function armFailpoint(place: string | undefined): void {
+  armed = undefined
+  if (place === undefined) return
+  const [, name, count = '1'] = /^([a-z._]+)(?:@([1-9]\d{0,5}))?$/.exec(place) ?? []
+  if (!(failpoints as readonly string[]).includes(name ?? ''))
+    throw new RangeError(`there is no failpoint '${place}'; there are: ${failpoints.join(', ')}`)
+  armed = { name: name!, hits_left: Number(count) }
 }
 
-/** Ends the process by SIGKILL, at once, if this place is armed. */
+/** Ends the process by SIGKILL, at once, if this place is armed and reached as often as asked for. */
 export function failpoint(name: Failpoint): void {
-  if (armed === name) process.kill(process.pid, 'SIGKILL')
+  if (armed === undefined || armed.name !== name) return
+  armed.hits_left--
+  if (armed.hits_left === 0) process.kill(process.pid, 'SIGKILL')
 }

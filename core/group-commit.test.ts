@@ -52,7 +52,10 @@ test('each entry has its own result, a bad row fails alone, and nothing is writt
         else assert.equal(one.status === 'fulfilled' && one.value, `result ${id}`)
       }
       const good = bad.flatMap((isBad, id) => (isBad ? [] : [id]))
-      assert.deepEqual(seen.written.toSorted((a, b) => a - b), good)
+      assert.deepEqual(
+        seen.written.toSorted((a, b) => a - b),
+        good,
+      )
       assert.ok(seen.runningMost <= in_flight_max, `${seen.runningMost} batches at once`)
       assert.ok(seen.batches.every((batch) => batch.length <= batch_max))
       await group.drain()
@@ -85,7 +88,12 @@ test('a full queue is told at once and harms nobody who waits', async () => {
 
 /** Adds ten entries at once and gives what each rejection is. */
 async function reasonsOfTen(write: (entries: number[]) => Promise<number[]>): Promise<string[]> {
-  const group: GroupCommit<number, number> = createGroupCommit({ name: 'ten', write, ...limits, batch_max: 10 })
+  const group: GroupCommit<number, number> = createGroupCommit({
+    name: 'ten',
+    write,
+    ...limits,
+    batch_max: 10,
+  })
   const settled = await Promise.allSettled(Array.from({ length: 10 }, (_, id) => group.add(id)))
   return settled.map((one) => (one.status === 'rejected' ? codeOf(one.reason) : `result ${one.value}`))
 }
@@ -117,10 +125,15 @@ test('a deadlock or serialization failure is run again as a whole, and given up 
       if (++writes < 4) throw Object.assign(new Error('again'), { code })
       return entries
     })
-    assert.deepEqual(results, Array.from({ length: 10 }, (_, id) => `result ${id}`))
+    assert.deepEqual(
+      results,
+      Array.from({ length: 10 }, (_, id) => `result ${id}`),
+    )
     assert.equal(writes, 4)
   }
-  const stubborn = await reasonsOfTen(() => Promise.reject(Object.assign(new Error('again'), { code: '40001' })))
+  const stubborn = await reasonsOfTen(() =>
+    Promise.reject(Object.assign(new Error('again'), { code: '40001' })),
+  )
   assert.deepEqual(new Set(stubborn), new Set(['Error: again']))
 })
 

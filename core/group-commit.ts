@@ -32,8 +32,11 @@ export function createGroupCommit<Entry, Result>(options: {
   /** Writes a batch in one transaction and gives each entry's result, in order. */
   write(entries: Entry[]): Promise<Result[]>
   batch_max: number
+  /** 1 makes the largest batches and the fewest commits; reads may well have more under way. */
   in_flight_max: number
   queue_max: number
+  /** For writes nobody waits for: how long to gather before a batch is written. */
+  gather_ms?: number
 }): GroupCommit<Entry, Result> {
   const queue: Waiting<Entry, Result>[] = []
   const idle: (() => void)[] = []
@@ -47,7 +50,8 @@ export function createGroupCommit<Entry, Result>(options: {
       if (results.length !== batch.length) throw new CommitUnknown(`${options.name}: a result is missing`)
       for (let index = 0; index < batch.length; index++) batch[index]!.resolve(results[index]!)
     } catch (error) {
-      if (error instanceof CommitUnknown) return rejectAll(batch, new Failure('outcome_unknown', { cause: error }))
+      if (error instanceof CommitUnknown)
+        return rejectAll(batch, new Failure('outcome_unknown', { cause: error }))
       if (isTransient(error) && tries < 3) return run(batch, tries + 1)
       // No row's fault: halving would wait for the missing database once a row.
       if (error instanceof Failure && failures[error.code].status === 503) return rejectAll(batch, error)
@@ -62,6 +66,14 @@ export function createGroupCommit<Entry, Result>(options: {
     for (const waiting of batch) waiting.reject(failure)
   }
 
+  /** The rest of this turn of the event loop may bring more: take them along. */
+  function schedule() {
+    if (scheduled || queue.length === 0 || inFlight >= options.in_flight_max) return
+    scheduled = true
+    if (options.gather_ms === undefined) setImmediate(flush)
+    else setTimeout(flush, options.gather_ms)
+  }
+
   function flush() {
     scheduled = false
     while (queue.length > 0 && inFlight < options.in_flight_max) {
@@ -70,7 +82,8 @@ export function createGroupCommit<Entry, Result>(options: {
       sizes.observe(batch.length)
       run(batch, 0).finally(() => {
         inFlight--
-        flush()
+        if (options.gather_ms === undefined) flush()
+        else schedule()
         if (inFlight === 0 && queue.length === 0) for (const resolve of idle.splice(0)) resolve()
       })
     }
@@ -82,11 +95,7 @@ export function createGroupCommit<Entry, Result>(options: {
       if (queue.length >= options.queue_max) return Promise.reject(new Failure('overloaded'))
       return new Promise((resolve, reject) => {
         queue.push({ entry, resolve, reject })
-        // The rest of this turn of the event loop may bring more: take them along.
-        if (!scheduled && inFlight < options.in_flight_max) {
-          scheduled = true
-          setImmediate(flush)
-        }
+        schedule()
       })
     },
     drain() {

@@ -3,7 +3,14 @@ import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { Type } from 'typebox'
 import { Failure } from './errors.ts'
-import { createServer, mount, type RouteAccess, type Routes, type Server, type TokenCheck } from './http-server.ts'
+import {
+  createServer,
+  mount,
+  type RouteAccess,
+  type Routes,
+  type Server,
+  type TokenCheck,
+} from './http-server.ts'
 import { createLog } from './log.ts'
 
 const number = '4242424242424242'
@@ -22,7 +29,13 @@ const body = Type.Object(
 const check: TokenCheck = {
   user(bearer) {
     if (bearer !== 'user') throw new Failure('unauthenticated')
-    return { merchant_id: 'mer_1', key_id: 'key_1', actor: 'ada', scopes: new Set(['cards:read']), expires_at_ms: 0 }
+    return {
+      merchant_id: 'mer_1',
+      key_id: 'key_1',
+      actor: 'ada',
+      scopes: new Set(['cards:read']),
+      expires_at_ms: 0,
+    }
   },
   async service(bearer) {
     if (bearer !== 'platform') throw new Failure('unauthenticated')
@@ -41,17 +54,28 @@ const routes: Routes = async (server) => {
   add('/reveal', { scope: 'cards:reveal' })
   add('/platform', { service: ['platform'] })
   add('/vault', { service: ['vault'] })
-  server.get('/broken', { config: { access: { open: true } }, schema: { response: { 200: anything } } }, async () => {
-    throw new TypeError(`internal matter ${number}`)
-  })
-  server.get('/busy', { config: { access: { open: true } }, schema: { response: { 200: anything } } }, async () => {
-    throw new Failure('overloaded', { retryAfterSeconds: 3 })
-  })
+  server.get(
+    '/broken',
+    { config: { access: { open: true } }, schema: { response: { 200: anything } } },
+    async () => {
+      throw new TypeError(`internal matter ${number}`)
+    },
+  )
+  server.get(
+    '/busy',
+    { config: { access: { open: true } }, schema: { response: { 200: anything } } },
+    async () => {
+      throw new Failure('overloaded', { retryAfterSeconds: 3 })
+    },
+  )
 }
 
 async function started(t: TestContext): Promise<{ server: Server; lines: string[] }> {
   const lines: string[] = []
-  const server = createServer(createLog({ level: 'debug', destination: { write: (line) => lines.push(line) } }), limits)
+  const server = createServer(
+    createLog({ level: 'debug', destination: { write: (line) => lines.push(line) } }),
+    limits,
+  )
   t.after(() => server.close())
   await mount(server, routes, check)
   return { server, lines }
@@ -71,10 +95,13 @@ async function send(server: Server, url: string, { bearer, payload, type, method
 test('a route without access, response schema or body schema stops the start', async (t) => {
   const open = { access: { open: true } } as const
   const incomplete: Routes[] = [
-    async (server) => void server.get('/a', { schema: { response: { 200: anything } } }, async () => ({ done: true })),
+    async (server) =>
+      void server.get('/a', { schema: { response: { 200: anything } } }, async () => ({ done: true })),
     async (server) => void server.get('/b', { config: open, schema: {} }, async () => ({ done: true })),
     async (server) =>
-      void server.post('/c', { config: open, schema: { response: { 200: anything } } }, async () => ({ done: true })),
+      void server.post('/c', { config: open, schema: { response: { 200: anything } } }, async () => ({
+        done: true,
+      })),
   ]
   for (const some of incomplete) {
     const server = createServer(createLog({ level: 'error', destination: { write: () => {} } }), limits)
@@ -96,7 +123,12 @@ test('SEC-14: a scope or a role is needed, and one does not stand for the other'
     await Promise.all([statusOf('/reveal', 'user'), statusOf('/vault', 'platform')]),
     [403, 403],
   )
-  for (const [url, bearer] of [['/read'], ['/read', 'other'], ['/read', 'platform'], ['/platform', 'user']] as const)
+  for (const [url, bearer] of [
+    ['/read'],
+    ['/read', 'other'],
+    ['/read', 'platform'],
+    ['/platform', 'user'],
+  ] as const)
     assert.equal(await statusOf(url, bearer), 401, `${url} ${bearer}`)
 })
 
@@ -132,7 +164,13 @@ test('SEC-20: no value of the request comes back in an error, and no name that i
 
 test('SEC-31: what would reach a prototype is refused as malformed', async (t) => {
   const { server } = await started(t)
-  for (const payload of ['{"__proto__":{"a":1}}', '{"name":"n","constructor":{"prototype":{"a":1}}}', '{', '', 'null x']) {
+  for (const payload of [
+    '{"__proto__":{"a":1}}',
+    '{"name":"n","constructor":{"prototype":{"a":1}}}',
+    '{',
+    '',
+    'null x',
+  ]) {
     const { status, problem } = await send(server, '/open', { payload })
     assert.deepEqual([status, problem.code], [400, 'malformed_body'], payload)
   }

@@ -2,6 +2,8 @@
  * The one place where HTTP behaviour is settled for every zone: strict schemas (no coercion, no unknown
  * fields), RFC 9457 errors, request ids, and a scope on every route, without which nothing starts.
  */
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { STATUS_CODES } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, {
@@ -13,7 +15,6 @@ import fastify, {
   type FastifyRequest,
   type RawServerDefault,
 } from 'fastify'
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import { maskCardNumbers } from './card-number-detector.ts'
 import { Failure, failures, problemOf } from './errors.ts'
 import { newId } from './ids.ts'
@@ -25,7 +26,13 @@ import type { ServiceToken, UserToken } from './tokens.ts'
 export type RouteAccess = { scope: Scope } | { service: readonly string[] } | { open: true }
 
 export const scopes = [
-  'cards:read', 'cards:write', 'cards:reveal', 'payments:read', 'payments:write', 'events:read', 'admin',
+  'cards:read',
+  'cards:write',
+  'cards:reveal',
+  'payments:read',
+  'payments:write',
+  'events:read',
+  'admin',
 ] as const
 export type Scope = (typeof scopes)[number]
 
@@ -39,7 +46,13 @@ declare module 'fastify' {
   }
 }
 
-export type Server = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
+export type Server = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
 export type Routes = (server: Server) => Promise<void>
 
 export type TokenCheck = {
@@ -49,7 +62,10 @@ export type TokenCheck = {
 
 const requestsTotal = counter('coffer_http_requests_total', 'Requests answered.', ['route', 'status'])
 
-export function createServer(log: Log, limits: { body_bytes_max: number; request_timeout_ms: number }): Server {
+export function createServer(
+  log: Log,
+  limits: { body_bytes_max: number; request_timeout_ms: number },
+): Server {
   const server = fastify({
     logger: false,
     genReqId: () => newId('request'),
@@ -60,7 +76,9 @@ export function createServer(log: Log, limits: { body_bytes_max: number; request
     return503OnClosing: true,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 200 },
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false } },
+    ajv: {
+      customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false },
+    },
     clientErrorHandler(error, socket) {
       const code = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request_timeout' : 'malformed_request'
       const body = JSON.stringify(problemOf(new Failure(code), newId('request')))
@@ -82,7 +100,8 @@ export function createServer(log: Log, limits: { body_bytes_max: number; request
     const name = `${String(route.method)} ${route.url}`
     if (route.config?.access === undefined) throw new Error(`${name} declares no access`)
     if (route.schema?.response === undefined) throw new Error(`${name} declares no response schema`)
-    if (route.method === 'POST' && route.schema.body === undefined) throw new Error(`${name} declares no body schema`)
+    if (route.method === 'POST' && route.schema.body === undefined)
+      throw new Error(`${name} declares no body schema`)
   })
   server.addHook('onRequest', async (_request, reply) => {
     reply.header('request-id', _request.id)
@@ -91,7 +110,13 @@ export function createServer(log: Log, limits: { body_bytes_max: number; request
     const route = request.routeOptions.url ?? 'none'
     requestsTotal.inc({ route, status: reply.statusCode })
     log.debug(
-      { request_id: request.id, method: request.method, route, status: reply.statusCode, duration_ms: reply.elapsedTime },
+      {
+        request_id: request.id,
+        method: request.method,
+        route,
+        status: reply.statusCode,
+        duration_ms: reply.elapsedTime,
+      },
       'request',
     )
   })
@@ -100,7 +125,13 @@ export function createServer(log: Log, limits: { body_bytes_max: number; request
     const known = (['GET', 'POST', 'PATCH', 'PUT', 'DELETE'] as const).some(
       (method) => server.findRoute({ method, url: request.url.split('?')[0]! }) !== null,
     )
-    return sendFailure(new Failure(known ? 'method_not_allowed' : 'route_not_found'), undefined, request, reply, log)
+    return sendFailure(
+      new Failure(known ? 'method_not_allowed' : 'route_not_found'),
+      undefined,
+      request,
+      reply,
+      log,
+    )
   })
   return server
 }
@@ -135,14 +166,14 @@ function authorize(
       request.user = user
     }
     const user = check.user(bearer)
-    return user instanceof Promise ? user.then(admit) : admit(user) as undefined
+    return user instanceof Promise ? user.then(admit) : (admit(user) as undefined)
   }
   const admit = (service: ServiceToken) => {
     if (!access.service.includes(service.role)) throw new Failure('forbidden')
     request.service = service
   }
   const service = check.service(bearer)
-  return service instanceof Promise ? service.then(admit) : admit(service) as undefined
+  return service instanceof Promise ? service.then(admit) : (admit(service) as undefined)
 }
 
 function failureOf(error: unknown): Failure {
@@ -165,7 +196,10 @@ function failureOf(error: unknown): Failure {
   }
 }
 
-function validationFailure(problem: NonNullable<FastifyError['validation']>[number], context?: string): Failure {
+function validationFailure(
+  problem: NonNullable<FastifyError['validation']>[number],
+  context?: string,
+): Failure {
   const path = problem.instancePath.slice(1).replaceAll('/', '.')
   const named = problem.params['missingProperty'] ?? problem.params['additionalProperty']
   const names = [path, named].filter((part) => typeof part === 'string' && part !== '').join('.')
@@ -176,11 +210,22 @@ function validationFailure(problem: NonNullable<FastifyError['validation']>[numb
   return new Failure('invalid_request', param === '' ? { detail } : { detail, param })
 }
 
-function sendFailure(failure: Failure, error: unknown, request: FastifyRequest, reply: FastifyReply, log: Log) {
+function sendFailure(
+  failure: Failure,
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  log: Log,
+) {
   const problem = problemOf(failure, request.id)
   if (problem.status >= 500)
     log[problem.status === 500 ? 'error' : 'warn'](
-      { request_id: request.id, route: request.routeOptions.url, code: failure.code, error: failure.cause ?? error },
+      {
+        request_id: request.id,
+        route: request.routeOptions.url,
+        code: failure.code,
+        error: failure.cause ?? error,
+      },
       'a request failed',
     )
   if (failure.retryAfterSeconds !== undefined) reply.header('retry-after', failure.retryAfterSeconds)

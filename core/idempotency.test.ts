@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createSecretKey, randomBytes } from 'node:crypto'
-import { isDeepStrictEqual } from 'node:util'
 import { test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { bodyHmac, canonical, idempotencyKeyOf } from './idempotency.ts'
 
@@ -17,17 +17,21 @@ function shuffled(value: unknown, order: number): unknown {
 }
 
 test('the order of members does not matter to the canonical text, at any depth', () => {
-  fc.assert(fc.property(json, fc.nat(), (value, order) => {
-    assert.equal(canonical(shuffled(value, order)), canonical(value))
-  }))
+  fc.assert(
+    fc.property(json, fc.nat(), (value, order) => {
+      assert.equal(canonical(shuffled(value, order)), canonical(value))
+    }),
+  )
 })
 
 test('the canonical text is JSON of the same value, so different values differ', () => {
-  fc.assert(fc.property(json, json, (left, right) => {
-    const plain = (value: unknown) => JSON.parse(JSON.stringify(value))
-    assert.deepEqual(JSON.parse(canonical(left)), plain(left))
-    if (canonical(left) === canonical(right)) assert.ok(isDeepStrictEqual(plain(left), plain(right)))
-  }))
+  fc.assert(
+    fc.property(json, json, (left, right) => {
+      const plain = (value: unknown) => JSON.parse(JSON.stringify(value))
+      assert.deepEqual(JSON.parse(canonical(left)), plain(left))
+      if (canonical(left) === canonical(right)) assert.ok(isDeepStrictEqual(plain(left), plain(right)))
+    }),
+  )
 })
 
 test('a member that is undefined counts as absent; one that is null does not', () => {
@@ -47,17 +51,34 @@ test('SEC-05: the hash of a body depends on its key', () => {
 
 test('a key is the same with and without the quotes of the IETF draft', () => {
   const keys = fc
-    .string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)), minLength: 1, maxLength: 20 })
+    .string({
+      unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)),
+      minLength: 1,
+      maxLength: 20,
+    })
     .filter((key) => !key.includes('"'))
-  fc.assert(fc.property(keys, (key) => {
-    assert.equal(idempotencyKeyOf(key, true), key)
-    assert.equal(idempotencyKeyOf(`"${key}"`, true), key)
-  }))
+  fc.assert(
+    fc.property(keys, (key) => {
+      assert.equal(idempotencyKeyOf(key, true), key)
+      assert.equal(idempotencyKeyOf(`"${key}"`, true), key)
+    }),
+  )
   assert.equal(idempotencyKeyOf('k'.repeat(255), true)?.length, 255)
 })
 
 test('a malformed key is refused, a missing one only where it is required', () => {
-  for (const header of ['', '""', 'a b', 'a"b', '"a', 'é', 'a\nb', 'k'.repeat(256), `"${'k'.repeat(256)}"`, ['a', 'b']])
+  for (const header of [
+    '',
+    '""',
+    'a b',
+    'a"b',
+    '"a',
+    'é',
+    'a\nb',
+    'k'.repeat(256),
+    `"${'k'.repeat(256)}"`,
+    ['a', 'b'],
+  ])
     assert.throws(() => idempotencyKeyOf(header, false), { code: 'idempotency_key_invalid' }, String(header))
   assert.throws(() => idempotencyKeyOf(undefined, true), { code: 'idempotency_key_required' })
   assert.equal(idempotencyKeyOf(undefined, false), null)
@@ -65,5 +86,8 @@ test('a malformed key is refused, a missing one only where it is required', () =
 
 test('SEC-03: a card number is no idempotency key, because keys are stored as they are', () => {
   for (const key of ['4242424242424242', 'order-4242-4242-4242-4242', '"5555555555554444"'])
-    assert.throws(() => idempotencyKeyOf(key, false), { code: 'card_number_in_wrong_field', param: 'Idempotency-Key' })
+    assert.throws(() => idempotencyKeyOf(key, false), {
+      code: 'card_number_in_wrong_field',
+      param: 'Idempotency-Key',
+    })
 })

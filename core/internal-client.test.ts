@@ -35,7 +35,9 @@ test('a call is JSON both ways, with the service token', async (t) => {
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk)
     const { authorization } = request.headers
-    response.end(JSON.stringify({ authorization, got: JSON.parse(Buffer.concat(chunks).toString()), url: request.url }))
+    response.end(
+      JSON.stringify({ authorization, got: JSON.parse(Buffer.concat(chunks).toString()), url: request.url }),
+    )
   })
   const answer = await client(t, url).call('/internal/thing', { a: 1 })
   assert.deepEqual(answer, { authorization: 'Bearer a-token', got: { a: 1 }, url: '/internal/thing' })
@@ -54,8 +56,13 @@ test("the other side's failure comes through with its code; anything else is una
     response.writeHead(status).end(text)
   })
   const internal = client(t, url)
-  await assert.rejects(internal.call('/', {}), { code: 'connection_not_found', param: 'connection', detail: 'Which one.' })
-  for (let rest = 1; rest < answers.length; rest++) await assert.rejects(internal.call('/', {}), { code: 'unavailable' })
+  await assert.rejects(internal.call('/', {}), {
+    code: 'connection_not_found',
+    param: 'connection',
+    detail: 'Which one.',
+  })
+  for (let rest = 1; rest < answers.length; rest++)
+    await assert.rejects(internal.call('/', {}), { code: 'unavailable' })
 })
 
 test('a refused connection proves that nothing was sent', async (t) => {
@@ -115,6 +122,10 @@ test('only an error from before the first byte counts as never sent', () => {
   for (const one of maybe) assert.equal(isNeverSent(one), false, one.message)
   // Both addresses of a name were tried: the first code stands for both, and must not.
   assert.equal(isNeverSent(Object.assign(new AggregateError(never), { code: 'ECONNREFUSED' })), true)
-  assert.equal(isNeverSent(Object.assign(new AggregateError([never[0], maybe[0]]), { code: 'ECONNREFUSED' })), false)
-  for (const nothing of [undefined, null, 'ECONNREFUSED', {}, new AggregateError([])]) assert.equal(isNeverSent(nothing), false)
+  assert.equal(
+    isNeverSent(Object.assign(new AggregateError([never[0], maybe[0]]), { code: 'ECONNREFUSED' })),
+    false,
+  )
+  for (const nothing of [undefined, null, 'ECONNREFUSED', {}, new AggregateError([])])
+    assert.equal(isNeverSent(nothing), false)
 })

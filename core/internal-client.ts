@@ -40,9 +40,17 @@ export function createInternalClient(options: {
   token(): Promise<string>
   connections_max: number
 }): InternalClient {
-  const pool = new Pool(options.url, { connections: options.connections_max, pipelining: 1, connectTimeout: 2_000 })
+  const pool = new Pool(options.url, {
+    connections: options.connections_max,
+    pipelining: 1,
+    connectTimeout: 2_000,
+  })
 
-  async function send(path: string, body: unknown, timeoutMs: number): Promise<{ status: number; text: string }> {
+  async function send(
+    path: string,
+    body: unknown,
+    timeoutMs: number,
+  ): Promise<{ status: number; text: string }> {
     const authorization = `Bearer ${await options.token()}`
     try {
       const response = await pool.request({

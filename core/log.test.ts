@@ -14,17 +14,30 @@ function logged(fields: LogFields, message = 'a message'): Record<string, unknow
 }
 
 test('a field that is not on the list does not reach the log', () => {
-  const line = logged({ card_id: 'card_x', number, body: { number }, merchant_id: 'mer_1', count: 3, state: undefined })
+  const line = logged({
+    card_id: 'card_x',
+    number,
+    body: { number },
+    merchant_id: 'mer_1',
+    count: 3,
+    state: undefined,
+  })
   assert.deepEqual(Object.keys(line).sort(), ['count', 'level', 'merchant_id', 'msg', 'time'])
 })
 
 test('SEC-19: a card number in any field, message, error or child is masked', () => {
-  const error = Object.assign(new TypeError(`cannot read ${number}`, { cause: new Error(`near ${number}`) }), { code: number })
+  const error = Object.assign(
+    new TypeError(`cannot read ${number}`, { cause: new Error(`near ${number}`) }),
+    { code: number },
+  )
   const lines: string[] = []
   const log = createLog({ level: 'debug', destination: { write: (line) => lines.push(line) } })
   const child = log.child({ request_id: number, route: `/v1/cards/${number}` })
   for (const level of ['debug', 'info', 'warn', 'error'] as const)
-    child[level]({ reason: `was 4242 4242 4242 4242`, count: Number(number), sequence: BigInt(number), error }, `of ${number}`)
+    child[level](
+      { reason: `was 4242 4242 4242 4242`, count: Number(number), sequence: BigInt(number), error },
+      `of ${number}`,
+    )
   assert.equal(lines.length, 4)
   assert.doesNotMatch(lines.join(''), /4242/)
 })
@@ -37,7 +50,12 @@ test('objects and lists are dropped, even in a field on the list', () => {
 
 test("a PostgreSQL error's detail, which holds row values, is not told", () => {
   const error = new pg.DatabaseError('duplicate key value violates unique constraint "x"', 1, 'error')
-  Object.assign(error, { code: '23505', detail: 'Key (name)=(canary) exists.', where: 'canary', hint: 'canary' })
+  Object.assign(error, {
+    code: '23505',
+    detail: 'Key (name)=(canary) exists.',
+    where: 'canary',
+    hint: 'canary',
+  })
   const line = logged({ error })
   assert.equal(line['error_code'], '23505')
   assert.ok(!JSON.stringify(line).includes('canary'))

@@ -7,10 +7,39 @@ import { maskCardNumbers } from './card-number-detector.ts'
 import { logDetectorHits } from './metrics.ts'
 
 const allowedFields = new Set([
-  'attempt_id', 'batch_size', 'code', 'connection_id', 'count', 'duration_ms', 'error_code', 'error_message',
-  'error_name', 'error_stack', 'event_id', 'failpoint', 'forward_id', 'host', 'key_id', 'merchant_id', 'method',
-  'mode', 'payment_id', 'pid', 'port', 'reason', 'request_id', 'role', 'route', 'sequence', 'signal', 'state',
-  'status', 'step', 'tries', 'url', 'version',
+  'attempt_id',
+  'batch_size',
+  'code',
+  'connection_id',
+  'count',
+  'duration_ms',
+  'error_code',
+  'error_message',
+  'error_name',
+  'error_stack',
+  'event_id',
+  'failpoint',
+  'forward_id',
+  'host',
+  'key_id',
+  'merchant_id',
+  'method',
+  'mode',
+  'payment_id',
+  'pid',
+  'port',
+  'reason',
+  'request_id',
+  'role',
+  'route',
+  'sequence',
+  'signal',
+  'state',
+  'status',
+  'step',
+  'tries',
+  'url',
+  'version',
 ])
 
 export type LogFields = Record<string, unknown> & { error?: unknown }
@@ -32,14 +61,20 @@ function errorFields(error: unknown): Record<string, unknown> {
     error_name: error.name,
     error_message: error.message + cause,
     error_code: (error as { code?: unknown }).code,
-    error_stack: error.stack?.split('\n').filter((line) => line.startsWith('    at ')).slice(0, 12).join('\n'),
+    error_stack: error.stack
+      ?.split('\n')
+      .filter((line) => line.startsWith('    at '))
+      .slice(0, 12)
+      .join('\n'),
   }
 }
 
 function allowed(fields: LogFields): Record<string, unknown> {
   const { error, ...rest } = fields
   const kept: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(error === undefined ? rest : { ...rest, ...errorFields(error) })) {
+  for (const [name, value] of Object.entries(
+    error === undefined ? rest : { ...rest, ...errorFields(error) },
+  )) {
     if (!allowedFields.has(name) || value === undefined) continue
     kept[name] = allowedValue(value)
   }
@@ -70,7 +105,12 @@ function wrap(logger: Logger): Log {
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 
-export function createLog(options: { level: (typeof logLevels)[number]; destination: DestinationStream }): Log {
+export function createLog(options: {
+  level: (typeof logLevels)[number]
+  destination: DestinationStream
+}): Log {
   const settings = { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }
-  return wrap(pino({ ...settings, formatters: { level: (label) => ({ level: label }) } }, options.destination))
+  return wrap(
+    pino({ ...settings, formatters: { level: (label) => ({ level: label }) } }, options.destination),
+  )
 }

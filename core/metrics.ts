@@ -1,13 +1,22 @@
 /** Prometheus series of this process. The named ones of the operating guide are declared beside their use. */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
 export const registry = new Registry()
+collectDefaultMetrics({ register: registry })
 
-export function counter<Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Counter<Label> {
+export function counter<Label extends string = never>(
+  name: string,
+  help: string,
+  labelNames: Label[] = [],
+): Counter<Label> {
   return new Counter({ name, help, labelNames, registers: [registry] })
 }
 
-export function gauge<Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> {
+export function gauge<Label extends string = never>(
+  name: string,
+  help: string,
+  labelNames: Label[] = [],
+): Gauge<Label> {
   return new Gauge({ name, help, labelNames, registers: [registry] })
 }
 

@@ -11,18 +11,24 @@ const advisoryLock = 7_263_001
 
 /** @returns the names of the migrations that were applied now. */
 export async function migrate(url: Secret<string>, folder: string): Promise<string[]> {
-  const files = readdirSync(folder).filter((file) => /^\d{6}_\w+\.sql$/.test(file)).sort()
+  const files = readdirSync(folder)
+    .filter((file) => /^\d{6}_\w+\.sql$/.test(file))
+    .sort()
   const client = new pg.Client({ connectionString: url.expose(), application_name: 'coffer migrate' })
   await client.connect()
   try {
     await client.query(`set lock_timeout = '10s'`)
     await client.query('select pg_advisory_lock($1)', [advisoryLock])
     await client.query(
-      `create table if not exists schema_migrations (name text primary key, applied_at timestamptz not null default now())`,
+      `create table if not exists schema_migrations (
+         name text primary key, applied_at timestamptz not null default now())`,
     )
-    const applied = (await client.query<{ name: string }>('select name from schema_migrations')).rows.map((row) => row.name)
+    const applied = (await client.query<{ name: string }>('select name from schema_migrations')).rows.map(
+      (row) => row.name,
+    )
     const unknown = applied.filter((name) => !files.includes(name))
-    if (unknown.length > 0) throw new Error(`the database is ahead of this version: it has ${unknown.join(', ')}`)
+    if (unknown.length > 0)
+      throw new Error(`the database is ahead of this version: it has ${unknown.join(', ')}`)
     const missing = files.filter((file) => !applied.includes(file))
     for (const file of missing) {
       await client.query('begin')
@@ -61,7 +67,8 @@ const schemaQuery = `
       || case when attnotnull then ' not null' else '' end
       || case when attidentity <> '' then ' identity' else '' end
       || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
-      || case when attacl is null then '' else ' granted ' || (select string_agg(a::text, ' ' order by a::text) from unnest(attacl) a) end
+      || case when attacl is null then '' else ' granted ' ||
+        (select string_agg(a::text, ' ' order by a::text) from unnest(attacl) a) end
     from tables join pg_attribute a on a.attrelid = tables.oid and attnum > 0 and not attisdropped
     left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
     union all
@@ -75,12 +82,15 @@ const schemaQuery = `
     where not exists (select from pg_constraint k where k.conindid = i.indexrelid)
     union all
     select relname, 4, row_number() over (partition by relname order by polname)::int,
-      '  policy ' || polname || ' for ' || polcmd || ' to ' || coalesce((select string_agg(rolname, ', ' order by rolname) from pg_roles where oid = any(polroles)), 'public')
-      || coalesce(' using ' || pg_get_expr(polqual, polrelid), '') || coalesce(' check ' || pg_get_expr(polwithcheck, polrelid), '')
+      '  policy ' || polname || ' for ' || polcmd::text || ' to '
+      || coalesce((select string_agg(rolname, ', ' order by rolname) from pg_roles where oid = any(polroles)), 'public')
+      || coalesce(' using ' || pg_get_expr(polqual, polrelid), '')
+      || coalesce(' check ' || pg_get_expr(polwithcheck, polrelid), '')
     from tables join pg_policy p on p.polrelid = tables.oid
     union all
     select relname, 5, row_number() over (partition by relname order by grantee.rolname)::int,
-      '  grant ' || string_agg(acl.privilege_type, ', ' order by acl.privilege_type) || ' to ' || coalesce(grantee.rolname, 'public')
+      '  grant ' || string_agg(acl.privilege_type, ', ' order by acl.privilege_type)
+      || ' to ' || coalesce(grantee.rolname, 'public')
     from tables cross join lateral aclexplode(relacl) acl left join pg_roles grantee on grantee.oid = acl.grantee
     where acl.grantee <> (select relowner from pg_class where oid = tables.oid)
     group by relname, grantee.rolname

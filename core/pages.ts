@@ -5,7 +5,10 @@ const limitMax = 1_000
 const limitDefault = 100
 
 export const limitParameter = Type.Optional(
-  Type.String({ pattern: '^([1-9][0-9]{0,2}|1000)$', description: `1 to ${limitMax}, ${limitDefault} if left out.` }),
+  Type.String({
+    pattern: '^([1-9][0-9]{0,2}|1000)$',
+    description: `1 to ${limitMax}, ${limitDefault} if left out.`,
+  }),
 )
 
 export function limitOf(text: string | undefined): number {

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { quietLog, startTestPostgres } from '../test/support/postgres.ts'
-import { Failure } from './errors.ts'
+import { Failure, failures } from './errors.ts'
 import { newId } from './ids.ts'
-import { CommitUnknown, isTransient, openDatabase, type Statement } from './postgres.ts'
 import { takeFromOutbox } from './outbox.ts'
+import { CommitUnknown, isTransient, openDatabase, type Statement } from './postgres.ts'
+import { Secret } from './secret.ts'
 
 const postgres = await startTestPostgres({ after })
 const service = postgres.open('coffer_vault_service')
@@ -132,7 +133,10 @@ test('F-06: a commit whose wait for the synchronous standby was cancelled is unk
   }
   await setStandby('absent')
   try {
-    const [committed] = await Promise.allSettled([service.commit([merchant], addInstrument(merchant)), cancel()])
+    const [committed] = await Promise.allSettled([
+      service.commit([merchant], addInstrument(merchant)),
+      cancel(),
+    ])
     assert.ok(committed.status === 'rejected' && committed.reason instanceof CommitUnknown)
     const adding = service.transaction([merchant], (query) => query(addInstrument(merchant)))
     const [transaction] = await Promise.allSettled([adding, cancel()])
@@ -152,14 +156,23 @@ test('only serialization failures and deadlocks are worth running again', () => 
 })
 
 test('a whole number of PostgreSQL is a bigint, exact beyond what a float holds', async () => {
-  const statement = { name: 'test_bigint', text: 'select $1::bigint as n, $2::int as small', values: ['9007199254740993', 7] }
+  const statement = {
+    name: 'test_bigint',
+    text: 'select $1::bigint as n, $2::int as small',
+    values: ['9007199254740993', 7],
+  }
   assert.deepEqual(await service.read([], statement), [{ n: 9007199254740993n, small: 7 }])
 })
 
-test('a pool that is used up answers 503 and recovers', async () => {
+test('F-08: a pool that is used up answers 503 in time, and recovers', async (t) => {
   const single = postgres.open('coffer_vault_service', { connections_max: 1 })
-  await single.transaction([], async () => {
-    await assert.rejects(single.read([], count), (error) => error instanceof Failure && ['overloaded', 'unavailable'].includes(error.code))
+  await single.transaction([], async (query) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const waiting = single.read([], count)
+    t.mock.timers.tick(5_000)
+    await assert.rejects(waiting, (error) => error instanceof Failure && failures[error.code].status === 503)
+    t.mock.timers.reset()
+    await query(count)
   })
   await single.read([], count)
 })
@@ -176,7 +189,10 @@ test('F-14: the outbox gives the oldest first, every row until it is acknowledge
   const ids = [newId('event'), newId('event'), newId('event')]
   for (const id of [...ids].reverse()) await service.commit([merchant], add(id))
   const first = await takeFromOutbox(relay, [], 2)
-  assert.deepEqual(first.map((event) => event.event_id), [ids[2], ids[1]])
+  assert.deepEqual(
+    first.map((event) => event.event_id),
+    [ids[2], ids[1]],
+  )
   assert.deepEqual(first[0], {
     event_id: ids[2],
     merchant_id: merchant,
@@ -189,39 +205,52 @@ test('F-14: the outbox gives the oldest first, every row until it is acknowledge
   const late = newId('event')
   await service.transaction([merchant], async (query) => {
     await query(add(late))
-    await postgres.query('coffer_vault_migrator', `insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-      values ('evt_later', '${merchant}', 'card.created', 'card_2', '{}', now())`)
-    assert.deepEqual((await takeFromOutbox(relay, [ids[2]!, ids[1]!], 9)).map((event) => event.event_id), [ids[0], 'evt_later'])
+    await postgres.query(
+      'coffer_vault_migrator',
+      `insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+      values ('evt_later', '${merchant}', 'card.created', 'card_2', '{}', now())`,
+    )
+    assert.deepEqual(
+      (await takeFromOutbox(relay, [ids[2]!, ids[1]!], 9)).map((event) => event.event_id),
+      [ids[0], 'evt_later'],
+    )
   })
-  assert.deepEqual((await takeFromOutbox(relay, [ids[0]!, 'evt_later'], 9)).map((event) => event.event_id), [late])
+  assert.deepEqual(
+    (await takeFromOutbox(relay, [ids[0]!, 'evt_later'], 9)).map((event) => event.event_id),
+    [late],
+  )
   assert.deepEqual(await takeFromOutbox(relay, [late, late, 'evt_unknown'], 9), [])
 })
 
-test('a server that would not keep what it acknowledges is refused, and the reason is told', async (t) => {
-  const unsafe = await startTestPostgresWith(t, { full_page_writes: 'off' })
-  const database = openDatabase({ url: unsafe.url, name: 'unsafe', connections_max: 1, log: quietLog })
-  t.after(() => database.close())
-  for (const attempt of [database.check(), database.read([], count), database.commit([], count)])
+test('a server that would not keep what it acknowledges is refused, and the reason is told', async () => {
+  // A setting of the login stands in for one of the server: the check reads what holds for its connection.
+  const login = 'coffer_access_service'
+  await postgres.query('postgres', `alter role ${login} set synchronous_commit = 'local'`)
+  const database = postgres.open(login)
+  for (const attempt of [
+    () => database.check(),
+    () => database.read([], count),
+    () => database.commit([], count),
+  ])
     await assert.rejects(attempt, (error) => {
       assert.ok(error instanceof Failure && error.code === 'unavailable')
-      assert.match(String((error.cause as Error).message), /full_page_writes = off; Coffer needs on/)
+      const reason = (error.cause as Error).message
+      assert.equal(reason, 'PostgreSQL has synchronous_commit = local; Coffer needs on or remote_apply')
       return true
     })
+  await postgres.query('postgres', `alter role ${login} reset synchronous_commit`)
+  await database.check()
 })
 
-/** The same server, with settings for the one login that asks: a second cluster would show nothing more. */
-async function startTestPostgresWith(t: { after(end: () => unknown): void }, settings: Record<string, string>) {
-  for (const [name, value] of Object.entries(settings)) await postgres.query('postgres', `alter system set ${name} = ${value}`)
-  await postgres.query('postgres', 'select pg_reload_conf()')
-  t.after(async () => {
-    for (const name of Object.keys(settings)) await postgres.query('postgres', `alter system reset ${name}`)
-    await postgres.query('postgres', 'select pg_reload_conf()')
+test('a server with fsync off is refused', async (t) => {
+  const unsafe = await startTestPostgres(t, { fsync: 'off' })
+  await assert.rejects(unsafe.open('coffer_vault_service').check(), (error) => {
+    assert.match(((error as Failure).cause as Error).message, /fsync = off; Coffer needs on/)
+    return true
   })
-  return { url: postgres.url('coffer_vault_service') }
-}
+})
 
 test('a database that is not there is unavailable', async (t) => {
-  const { Secret } = await import('./secret.ts')
   const url = new Secret('postgres://nobody:x@127.0.0.1:1/none')
   const database = openDatabase({ url, name: 'absent', connections_max: 1, log: quietLog })
   t.after(() => database.close())

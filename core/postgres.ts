@@ -131,11 +131,13 @@ export function openDatabase(options: {
     const steps = await sent
     const committed = steps.at(-1)!
     const error = steps.find((step) => step.status === 'rejected')?.reason
-    client.release(committed.status === 'rejected')
-    if (error !== undefined && error !== (committed as { reason?: unknown }).reason && isReported(error)) throw error
+    const waitCancelled = warned.has(client)
+    client.release(committed.status === 'rejected' || waitCancelled)
+    if (error !== undefined && error !== (committed as { reason?: unknown }).reason && isReported(error))
+      throw error
     if (error !== undefined) throw new CommitUnknown(error)
     const results = steps.map((step) => (step as PromiseFulfilledResult<pg.QueryResult<Found>>).value)
-    if (results.at(-1)!.command !== 'COMMIT') throw new CommitUnknown(undefined)
+    if (results.at(-1)!.command !== 'COMMIT' || waitCancelled) throw new CommitUnknown(undefined)
     return results.slice(2, -1).map((result) => result.rows)
   }
 
@@ -160,8 +162,8 @@ export function openDatabase(options: {
     }
     try {
       const committed = await client.query('commit')
-      client.release()
-      if (committed.command !== 'COMMIT') throw new CommitUnknown(undefined)
+      client.release(warned.has(client))
+      if (committed.command !== 'COMMIT' || warned.has(client)) throw new CommitUnknown(undefined)
     } catch (error) {
       if (error instanceof CommitUnknown) throw error
       client.release(true)

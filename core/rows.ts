@@ -1,5 +1,8 @@
 /** Turns rows into one array a column, as `unnest` takes them. */
-export function columnsOf<Row extends object>(rows: readonly Row[], names: readonly (keyof Row)[]): unknown[][] {
+export function columnsOf<Row extends object>(
+  rows: readonly Row[],
+  names: readonly (keyof Row)[],
+): unknown[][] {
   return names.map((name) => rows.map((row) => row[name]))
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { Console } from 'node:console'
 import { Writable } from 'node:stream'
+import { test } from 'node:test'
 import { format, inspect } from 'node:util'
 import { createLog } from './log.ts'
 import { Secret } from './secret.ts'

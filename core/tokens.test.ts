@@ -81,7 +81,10 @@ test('a token with any character changed, of another key, unsigned, or signed wi
     const changed = good.slice(0, index) + (good[index] === 'A' ? 'B' : 'A') + good.slice(index + 1)
     await assert.rejects(async () => check().user(changed), refused, changed)
   }
-  await assert.rejects(async () => check().user(await sign({}, generateKeyPairSync('ed25519').privateKey)), refused)
+  await assert.rejects(
+    async () => check().user(await sign({}, generateKeyPairSync('ed25519').privateKey)),
+    refused,
+  )
   const [, claims] = good.split('.')
   const header = (fields: object) => Buffer.from(JSON.stringify(fields)).toString('base64url')
   await assert.rejects(async () => check().user(`${header({ alg: 'none' })}.${claims}.`), refused)
@@ -94,7 +97,8 @@ test('a token with any character changed, of another key, unsigned, or signed wi
     .setExpirationTime('1m')
     .sign(Buffer.from(pem))
   await assert.rejects(async () => check().user(confused), refused)
-  for (const nonsense of ['', 'a', 'a.b', 'a.b.c', '..', 'é']) await assert.rejects(async () => check().user(nonsense), refused)
+  for (const nonsense of ['', 'a', 'a.b', 'a.b.c', '..', 'é'])
+    await assert.rejects(async () => check().user(nonsense), refused)
 })
 
 test('an API key is exchanged once for all who wait, then known until its token expires', async (t: TestContext) => {
@@ -115,7 +119,11 @@ test('an API key is exchanged once for all who wait, then known until its token 
 })
 
 test('a refusal is not kept, and access being down is not taken for a wrong key', async () => {
-  const answers = [() => Promise.reject(new Failure('unavailable')), () => Promise.reject(new Failure('unauthenticated')), () => sign()]
+  const answers = [
+    () => Promise.reject(new Failure('unavailable')),
+    () => Promise.reject(new Failure('unauthenticated')),
+    () => sign(),
+  ]
   const { seen, client } = access(() => answers.shift()!())
   const { user } = check(client)
   await assert.rejects(async () => user('sk_test_one'), { code: 'unavailable' })

@@ -6,8 +6,8 @@
 import { createPrivateKey, hash, type KeyObject } from 'node:crypto'
 import { type JWTPayload, jwtVerify, SignJWT } from 'jose'
 import { Failure } from './errors.ts'
-import type { Id } from './ids.ts'
 import type { Scope, TokenCheck } from './http-server.ts'
+import type { Id } from './ids.ts'
 import type { InternalClient } from './internal-client.ts'
 import type { Secret } from './secret.ts'
 
@@ -74,7 +74,9 @@ export function createServiceTokenSource(access: InternalClient, audience: strin
 const cachedTokensMax = 10_000
 
 /** A bounded map by digest: the bearer itself is not kept. The oldest entry makes room. */
-function createTokenCache<Token extends { expires_at_ms: number }>(verify: (bearer: string) => Promise<Token>) {
+function createTokenCache<Token extends { expires_at_ms: number }>(
+  verify: (bearer: string) => Promise<Token>,
+) {
   const known = new Map<string, Token>()
   const running = new Map<string, Promise<Token>>()
   return (bearer: string): Token | Promise<Token> => {

@@ -1,7 +1,16 @@
 /** What the `coffer` command does, each from its first line to the process's last. */
 
 import { createServer } from 'node:net'
-import { type ConfigOf, integer, oneOf, readConfig, secret, text, url } from '@coffer/core/config.ts'
+import {
+  type ConfigOf,
+  integer,
+  oneOf,
+  optionalText,
+  readConfig,
+  secret,
+  text,
+  url,
+} from '@coffer/core/config.ts'
 import { createLog, type Log, logLevels } from '@coffer/core/log.ts'
 import { migrate } from '@coffer/core/migrate.ts'
 import { pino } from 'pino'
@@ -25,6 +34,7 @@ export async function startAll(listen: Listen): Promise<void> {
     COFFER_SIMULATOR: oneOf('where the PSP simulators run', ['internal', 'external'], 'internal'),
     COFFER_STRIPE_URL: url('address of an external Stripe simulator', ''),
     COFFER_FAILPOINT: text('a place to end this process at, for crash tests', ''),
+    ...deadlineSettings,
   }
   const config = readConfig(settings, process.env)
   await refuseTakenPort(listen)
@@ -41,6 +51,7 @@ export async function startAll(listen: Listen): Promise<void> {
       port: listen.port,
       stripe_url: config.COFFER_SIMULATOR === 'external' ? config.COFFER_STRIPE_URL : undefined,
       failpoint: config.COFFER_FAILPOINT === '' ? undefined : config.COFFER_FAILPOINT,
+      role_settings: givenDeadlines(config),
     },
     log,
   )
@@ -50,6 +61,18 @@ export async function startAll(listen: Listen): Promise<void> {
   })
   sandbox.postgres.exited.then(({ code, signal }) => stop(`PostgreSQL ended (${signal ?? code})`, 1))
   process.stdout.write(banner(sandbox, directory.path, performance.now() - startedMs))
+}
+
+/** Handed on as they are: the platform says what they may be. */
+const deadlineSettings = {
+  PSP_DEADLINE_MS: optionalText('time a PSP has for a payment'),
+  ANSWER_DEADLINE_MS: optionalText('time before a payment is answered 202'),
+}
+
+function givenDeadlines(config: ConfigOf<typeof deadlineSettings>): Record<string, string> {
+  const { PSP_DEADLINE_MS, ANSWER_DEADLINE_MS } = config
+  const given = Object.entries({ PSP_DEADLINE_MS, ANSWER_DEADLINE_MS })
+  return Object.fromEntries(given.filter((entry): entry is [string, string] => entry[1] !== undefined))
 }
 
 export async function startRole(name: RoleName, listen: Listen): Promise<void> {

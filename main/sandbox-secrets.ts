@@ -1,5 +1,6 @@
 /** The secrets a sandbox lives with: made on its first start, kept in its data directory, mode 0600. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import type { DataDirectory } from './data-directory.ts'
 
 export type SandboxSecrets = {
@@ -19,7 +20,7 @@ export type Zone = keyof typeof logins
 
 export function readSandboxSecrets(directory: DataDirectory): SandboxSecrets {
   const password = (name: string) => directory.secretFile(`password-${name}`, 24).toString('base64url')
-  const root = (name: string) => directory.secretFile(name, 32).toString('base64')
+  const root = (name: string) => rootKey(directory, name).toString('base64')
   const signing = ed25519(directory, 'access-signing.pem')
   const vault = ed25519(directory, 'vault-role.pem')
   const platform = ed25519(directory, 'platform-role.pem')
@@ -43,6 +44,16 @@ export function readSandboxSecrets(directory: DataDirectory): SandboxSecrets {
       FIRST_SECRET_KEY: secretKey(directory),
     },
   }
+}
+
+/** A database that was written with a key cannot be read with a new one: once there is a cluster, none is made. */
+function rootKey(directory: DataDirectory, name: string): Buffer {
+  if (existsSync(directory.file('postgres')) && !existsSync(directory.file(name)))
+    throw new Error(
+      `${directory.file(name)} is missing, and the database beside it was written with it: ` +
+        'restore it from a backup. Without it the cards in there are lost.',
+    )
+  return directory.secretFile(name, 32)
 }
 
 function ed25519(directory: DataDirectory, name: string): { private: string; public: string } {

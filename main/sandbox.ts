@@ -18,6 +18,8 @@ export type SandboxOptions = {
   /** Where the Stripe simulator runs, if not in this process. */
   stripe_url: string | undefined
   failpoint: string | undefined
+  /** What the roles are set to beside what a sandbox finds out by itself. */
+  role_settings: Record<string, string>
 }
 
 export type Sandbox = {
@@ -88,6 +90,7 @@ async function serveRoles(
     ...databaseEnvironment(postgres, secrets),
     ACCESS_URL: internalUrl,
     VAULT_URL: internalUrl,
+    ...options.role_settings,
     ...(options.failpoint === undefined ? {} : { COFFER_FAILPOINT: options.failpoint }),
   }
   const listeners = {

@@ -2,6 +2,7 @@
 import { createPublicKey, createSecretKey } from 'node:crypto'
 import { loadConnectors } from '@coffer/connectors/directory.ts'
 import { type ConfigOf, integer, secret, text, url } from '@coffer/core/config.ts'
+import { startExpiry } from '@coffer/core/expiry.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { type OutboxEvent, takeFromOutbox } from '@coffer/core/outbox.ts'
@@ -32,7 +33,11 @@ export const settings = {
   ACCESS_URL: url('internal address of access'),
   VAULT_URL: url('internal address of the vault'),
   PSP_DEADLINE_MS: integer('time a PSP has for a payment', { min: 100, max: 300_000, fallback: 10_000 }),
-  ANSWER_DEADLINE_MS: integer('time before a payment is answered 202', { min: 100, max: 300_000, fallback: 12_000 }),
+  ANSWER_DEADLINE_MS: integer('time before a payment is answered 202', {
+    min: 100,
+    max: 300_000,
+    fallback: 12_000,
+  }),
 }
 
 export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
@@ -58,7 +63,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
   const connectors = await loadConnectors()
   const store = createPaymentStore(database)
-  const shared = { store, vault, connectors, clock: systemClock, log, psp_deadline_ms: config.PSP_DEADLINE_MS }
+  const shared = {
+    store,
+    vault,
+    connectors,
+    clock: systemClock,
+    log,
+    psp_deadline_ms: config.PSP_DEADLINE_MS,
+  }
   const payments = createPayments({
     ...shared,
     bodyKey: createSecretKey(Buffer.from(config.PLATFORM_BODY_KEY.expose(), 'base64')),
@@ -66,7 +78,10 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
   const resolver = startResolver({ ...shared, relayDatabase, serialize: JSON.stringify })
   const takeFromVault = async (acknowledged: string[], limit: number) => {
-    const { events } = await vault.call<{ events: OutboxEvent[] }>('/internal/outbox/take', { acknowledged, limit })
+    const { events } = await vault.call<{ events: OutboxEvent[] }>('/internal/outbox/take', {
+      acknowledged,
+      limit,
+    })
     return events
   }
   const takeFromPlatform = (acknowledged: string[], limit: number) =>
@@ -80,6 +95,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
 
+  const expiry = startExpiry(relayDatabase, log)
+
   return {
     name: 'platform',
     publicRoutes: async (server) => {
@@ -87,13 +104,18 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await eventRoutes.publicRoutes(database)(server)
     },
     internalRoutes: async () => {},
-    tokenCheck: createTokenCheck({ audience: 'platform', accessPublicKey: createPublicKey(config.ACCESS_PUBLIC_KEY), access }),
+    tokenCheck: createTokenCheck({
+      audience: 'platform',
+      accessPublicKey: createPublicKey(config.ACCESS_PUBLIC_KEY),
+      access,
+    }),
     ready: () => database.check(),
     async stop() {
       await payments.drain()
       await resolver.stop()
       await store.drain()
       await sequencer.stop()
+      await expiry.stop()
       await Promise.all([database.close(), relayDatabase.close(), vault.close(), access.close()])
     },
   }

@@ -173,7 +173,10 @@ function stopWith(stop: AbortController): void {
   }
   process.once('SIGINT', () => end(130))
   process.once('SIGTERM', () => end(143))
-  if (process.channel) process.once('disconnect', () => end(1))
+  if (process.channel) {
+    process.once('disconnect', () => end(1))
+    process.channel.unref() // listening must not keep us from ending
+  }
 }
 
 function isSkipped(event: { skip?: unknown; todo?: unknown }): boolean {

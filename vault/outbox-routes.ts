@@ -23,9 +23,10 @@ export function outboxRoutes(relayDatabase: Database): Routes {
         schema: { body: take, response: { 200: Type.Object({ events: Type.Array(outboxEvent) }) } },
       },
       async (request) => {
-        failpoint('vault.outbox.before_acknowledge')
-        const events = await takeFromOutbox(relayDatabase, request.body.acknowledged, request.body.limit)
-        failpoint('vault.outbox.after_acknowledge')
+        const { acknowledged, limit } = request.body
+        if (acknowledged.length > 0) failpoint('vault.outbox.before_acknowledge')
+        const events = await takeFromOutbox(relayDatabase, acknowledged, limit)
+        if (acknowledged.length > 0) failpoint('vault.outbox.after_acknowledge')
         return { events }
       },
     )

@@ -1,12 +1,18 @@
 /** The vault: the only place where card numbers exist, and the only way out to PSPs. */
 import { createPublicKey } from 'node:crypto'
 import { type ConfigOf, integer, oneOf, secret, text, url } from '@coffer/core/config.ts'
+import { startExpiry } from '@coffer/core/expiry.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
-import { createRenewedToken, createTokenCheck, serviceIdentity, signRoleAssertion } from '@coffer/core/tokens.ts'
+import {
+  createRenewedToken,
+  createTokenCheck,
+  serviceIdentity,
+  signRoleAssertion,
+} from '@coffer/core/tokens.ts'
 import { createCards } from './cards/cards.ts'
 import * as cardRoutes from './cards/routes.ts'
 import { createConnections } from './forward/connections.ts'
@@ -62,6 +68,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const connections = createConnections({ database, keyring, allowLoopback })
   const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
 
+  const expiry = startExpiry(relayDatabase, log)
+
   return {
     name: 'vault',
     publicRoutes: async (server) => {
@@ -76,7 +84,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     ready: () => database.check(),
     async stop() {
       clearInterval(sweep)
-      await Promise.all([cards.drain(), forwards.drain()])
+      await Promise.all([cards.drain(), forwards.drain(), expiry.stop()])
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
     },
   }

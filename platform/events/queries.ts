@@ -91,7 +91,12 @@ export async function parkEvent(database: Database, event: OutboxEvent, reason: 
     text: `insert into parked_events (event_id, merchant_id, type, object_id, data, created_at, reason)
            values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing`,
     values: [
-      event.event_id, event.merchant_id, event.type, event.object_id, event.data, event.created_at,
+      event.event_id,
+      event.merchant_id,
+      event.type,
+      event.object_id,
+      event.data,
+      event.created_at,
       reason.slice(0, 500),
     ],
   })

@@ -25,7 +25,9 @@ export function publicRoutes(database: Database): Routes {
           summary: 'Everything that happened, in order and without gaps. Go on with after = next_cursor.',
           querystring: Type.Object(
             {
-              after: Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description: 'A sequence; 0 from the start.' })),
+              after: Type.Optional(
+                Type.String({ pattern: '^[0-9]{1,18}$', description: 'A sequence; 0 from the start.' }),
+              ),
               limit: limitParameter,
             },
             { additionalProperties: false },

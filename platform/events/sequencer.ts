@@ -27,11 +27,20 @@ const idlePauseMs = 80
 const troublePauseMs = 500
 const leaseRenewMs = 1_000
 
-const lag = gauge('coffer_sequencer_lag_seconds', 'Age of the oldest event of the last batch appended.', ['source'])
+const lag = gauge('coffer_sequencer_lag_seconds', 'Age of the oldest event of the last batch appended.', [
+  'source',
+])
 const appendedTotal = counter('coffer_events_appended_total', 'Events appended to the event log.')
-const parkedTotal = counter('coffer_events_parked_total', 'Events that could not be appended and were set aside.')
+const parkedTotal = counter(
+  'coffer_events_parked_total',
+  'Events that could not be appended and were set aside.',
+)
 
-export function startSequencer(deps: { relayDatabase: Database; sources: EventSource[]; log: Log }): Sequencer {
+export function startSequencer(deps: {
+  relayDatabase: Database
+  sources: EventSource[]
+  log: Log
+}): Sequencer {
   const { relayDatabase, log } = deps
   const holder = randomUUID()
   const stopping = new AbortController()
@@ -79,7 +88,10 @@ export function startSequencer(deps: { relayDatabase: Database; sources: EventSo
           const events = await source.take(acknowledged, batchMax)
           acknowledged = []
           const oldest = events[0]
-          lag.set({ source: source.name }, oldest === undefined ? 0 : (Date.now() - Date.parse(oldest.created_at)) / 1000)
+          lag.set(
+            { source: source.name },
+            oldest === undefined ? 0 : (Date.now() - Date.parse(oldest.created_at)) / 1000,
+          )
           if (await append(events)) acknowledged = events.map((event) => event.event_id)
           else fence = undefined
           pauseMs = events.length === batchMax ? 0 : events.length > 0 ? busyPauseMs : idlePauseMs

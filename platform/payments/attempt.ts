@@ -63,7 +63,10 @@ export function sendThroughVault(
   vault: InternalClient,
   plan: AttemptPlan,
   connector: Connector,
-  send: Pick<ForwardCall, 'step' | 'send_number' | 'moves_money' | 'timeout_ms' | 'request' | 'card_version_id'>,
+  send: Pick<
+    ForwardCall,
+    'step' | 'send_number' | 'moves_money' | 'timeout_ms' | 'request' | 'card_version_id'
+  >,
 ): Promise<ForwardResult> {
   const call: ForwardCall = {
     merchant_id: plan.merchant_id,
@@ -73,7 +76,9 @@ export function sendThroughVault(
     reference_fields: connector.reference_fields,
     ...send,
   }
-  return vault.call<ForwardResult>('/internal/forwards', call, { timeout_ms: send.timeout_ms + vaultMarginMs })
+  return vault.call<ForwardResult>('/internal/forwards', call, {
+    timeout_ms: send.timeout_ms + vaultMarginMs,
+  })
 }
 
 /** Runs all steps within `timeoutMs`. Never throws for what a PSP or the vault does: that is an ending. */
@@ -114,7 +119,10 @@ async function runStep(
   try {
     request = step.request(input, stepContextOf(plan, step.name, progress.answers))
   } catch (error) {
-    deps.log.error({ attempt_id: plan.attempt_id, step: step.name, error }, 'a connector could not make a request')
+    deps.log.error(
+      { attempt_id: plan.attempt_id, step: step.name, error },
+      'a connector could not make a request',
+    )
     return noMoney('the connector cannot express this payment')
   }
   failpoint('platform.attempt.before_step')
@@ -130,7 +138,9 @@ async function runStep(
     })
   } catch (error) {
     deps.log.warn({ attempt_id: plan.attempt_id, step: step.name, error }, 'the vault gave no result')
-    return step.moves_money && !wasNeverSent(error) ? uncertain('vault_unavailable') : noMoney('the vault is unavailable')
+    return step.moves_money && !wasNeverSent(error)
+      ? uncertain('vault_unavailable')
+      : noMoney('the vault is unavailable')
   }
   progress.card_version_id = result.card_version_id
   if (result.outcome === 'not_sent') return noMoney(result.reason)

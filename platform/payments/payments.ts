@@ -3,8 +3,8 @@
  * given when there is a result or the deadline has come, whichever is first.
  */
 import type { KeyObject } from 'node:crypto'
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import type { Caller } from '@coffer/core/caller.ts'
+import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import type { Connector } from '@coffer/core/connector.ts'
 import { isCurrency } from '@coffer/core/currencies.ts'
 import { Failure } from '@coffer/core/errors.ts'
@@ -17,7 +17,7 @@ import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
 import { type Ending, httpStatusOf, type PaymentStatus, settlementOf } from './machine.ts'
-import type { Payment, NewPayment } from './schemas.ts'
+import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
 
 export type Payments = ReturnType<typeof createPayments>
@@ -46,7 +46,11 @@ export function createPayments(deps: PaymentsDeps) {
   /** The card must be the merchant's, and there must be an account to charge it through. */
   async function route(merchantId: string, input: NewPayment) {
     const connectionId = input.connection ?? null
-    const parts = await store.findParts({ merchant_id: merchantId, card_id: input.card, connection_id: connectionId })
+    const parts = await store.findParts({
+      merchant_id: merchantId,
+      card_id: input.card,
+      connection_id: connectionId,
+    })
     if (parts.card === null && !(await isKnownToVault(deps.vault, merchantId, input.card)))
       throw new Failure('card_not_found', { param: 'card' })
     const connector = parts.psp === null ? undefined : deps.connectors.get(parts.psp)
@@ -93,7 +97,12 @@ export function createPayments(deps: PaymentsDeps) {
   }
 
   /** At the deadline the durable payment is the answer, and stays it for this idempotency key. */
-  async function answerInTime(work: Promise<StoredAnswer>, merchantId: string, paymentId: string, answer: AnswerTarget) {
+  async function answerInTime(
+    work: Promise<StoredAnswer>,
+    merchantId: string,
+    paymentId: string,
+    answer: AnswerTarget,
+  ) {
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<undefined>((resolve) => {
       timer = setTimeout(resolve, deps.answer_deadline_ms, undefined)
@@ -102,14 +111,21 @@ export function createPayments(deps: PaymentsDeps) {
       const done = await Promise.race([work, deadline])
       return done ?? (await currentAnswer(merchantId, paymentId, answer))
     } catch (error) {
-      deps.log.error({ payment_id: paymentId, error }, 'a payment could not be settled: the resolver takes it')
+      deps.log.error(
+        { payment_id: paymentId, error },
+        'a payment could not be settled: the resolver takes it',
+      )
       return currentAnswer(merchantId, paymentId, answer)
     } finally {
       clearTimeout(timer)
     }
   }
 
-  async function currentAnswer(merchantId: string, paymentId: string, answer: AnswerTarget): Promise<StoredAnswer> {
+  async function currentAnswer(
+    merchantId: string,
+    paymentId: string,
+    answer: AnswerTarget,
+  ): Promise<StoredAnswer> {
     const payment = await store.get(merchantId, paymentId)
     if (payment === undefined) throw new Failure('internal_error')
     const current = { status: httpStatusOf(payment.status as PaymentStatus), body: answer.serialize(payment) }
@@ -206,7 +222,8 @@ function validate(input: NewPayment): void {
     if (value === undefined) continue
     if (looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
     // Two braces mean a place for card data in a request to a PSP; a merchant's own text must not make one.
-    if (value.includes('{{')) throw new Failure('invalid_request', { param, detail: `${param} must not hold '{{'.` })
+    if (value.includes('{{'))
+      throw new Failure('invalid_request', { param, detail: `${param} must not hold '{{'.` })
   }
 }
 
@@ -273,7 +290,8 @@ function newPaymentOf(
 /** The payment as it is once its only open attempt has ended this way. */
 export function settledPayment(payment: Payment, ending: Ending, now: Date): Payment {
   const settlement = settlementOf(ending)
-  const amountOf = (kind: 'authorization' | 'capture') => (settlement.entries.includes(kind) ? payment.amount : 0)
+  const amountOf = (kind: 'authorization' | 'capture') =>
+    settlement.entries.includes(kind) ? payment.amount : 0
   return {
     ...payment,
     status: settlement.payment_status,

@@ -4,7 +4,7 @@ import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
 import type { AttemptPlan, Progress } from './attempt.ts'
-import type { AttemptState, Settlement } from './machine.ts'
+import type { Settlement } from './machine.ts'
 import type { Payment } from './schemas.ts'
 
 export type PartsKey = { merchant_id: string; card_id: string; connection_id: string | null }
@@ -15,7 +15,7 @@ export type Parts = {
   settings: Record<string, string> | null
 }
 
-/** What a new payment needs to know: is the card known, and which account charges it (the oldest, if none is named). */
+/** What a new payment needs to know: is the card known, and through which account is it charged. */
 export function findParts(database: Database, keys: PartsKey[]): Promise<Parts[]> {
   return database.read<Parts>(merchantsOf(keys), {
     name: 'find_parts',
@@ -130,7 +130,14 @@ export async function insertIntents(database: Database, entries: IntentInsert[])
       entries.map((entry) => entry.psp),
       entries.map((entry) => entry.payment.created_at),
       entries.map(() => newId('event')),
-      ...columnsOf(entries, ['audit_id', 'actor', 'key_id', 'request_id', 'source_address', 'idempotency_key']),
+      ...columnsOf(entries, [
+        'audit_id',
+        'actor',
+        'key_id',
+        'request_id',
+        'source_address',
+        'idempotency_key',
+      ]),
       ...columnsOf(entries, ['body_hmac', 'resolve_after_ms', 'lease_ms', 'event_data']),
     ],
   })
@@ -220,11 +227,26 @@ function settleStatement(entry: SettlementUpdate): Statement {
     name: 'settle_attempt',
     text: settleText,
     values: [
-      entry.merchant_id, entry.attempt_id, entry.payment_id, settlement.attempt_state, entry.payment.updated_at,
-      settlement.psp_reference, settlement.network_transaction_id, settlement.cause, entry.resolve_after_ms,
-      settlement.payment_status, jsonOrNull(settlement.decline), jsonOrNull(settlement.failure), entry.amount_minor,
-      settlement.entries, newId('event'), settlement.event_type, entry.response_body, entry.response_status,
-      entry.response_body, entry.idempotency_key,
+      entry.merchant_id,
+      entry.attempt_id,
+      entry.payment_id,
+      settlement.attempt_state,
+      entry.payment.updated_at,
+      settlement.psp_reference,
+      settlement.network_transaction_id,
+      settlement.cause,
+      entry.resolve_after_ms,
+      settlement.payment_status,
+      jsonOrNull(settlement.decline),
+      jsonOrNull(settlement.failure),
+      entry.amount_minor,
+      settlement.entries,
+      newId('event'),
+      settlement.event_type,
+      entry.response_body,
+      entry.response_status,
+      entry.response_body,
+      entry.idempotency_key,
     ],
   }
 }
@@ -232,7 +254,10 @@ function settleStatement(entry: SettlementUpdate): Statement {
 /** For each whether it changed; false where the attempt had ended already. */
 export function settleAttempts(database: Database, entries: SettlementUpdate[]): Promise<boolean[]> {
   return inKeyOrder(entries, attemptKeyOf, async (ordered) => {
-    const rows = await database.commitAll<{ changed: boolean }>(merchantsOf(ordered), ordered.map(settleStatement))
+    const rows = await database.commitAll<{ changed: boolean }>(
+      merchantsOf(ordered),
+      ordered.map(settleStatement),
+    )
     return rows.map(([row]) => row!.changed)
   })
 }
@@ -255,123 +280,4 @@ export async function storeAnswer(
   })
   const kept = rows[0]
   return kept === undefined ? answer : { status: kept.response_status, body: kept.response_body }
-}
-
-export type PaymentKey = { merchant_id: string; payment_id: string }
-
-type PaymentRow = Omit<Payment, 'id' | 'object' | 'amount' | 'amount_authorized' | 'amount_captured' | 'card' | 'attempts' | 'created_at' | 'updated_at'> & {
-  payment_id: string
-  amount_minor: bigint
-  amount_authorized: bigint
-  amount_captured: bigint
-  card_id: string
-  attempts: (Omit<Payment['attempts'][number], 'created_at'> & { created_at: string })[]
-  created_at: Date
-  updated_at: Date
-}
-
-/** Everything shown of a payment; `payments` is in scope. */
-const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
-  payments.card_id, payments.capture, payments.initiator, payments.reference, payments.metadata, payments.decline,
-  payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts`
-const paymentSides = `
-  cross join lateral (
-    select coalesce(sum(amount_minor) filter (where kind = 'authorization'), 0)::bigint as amount_authorized,
-      coalesce(sum(amount_minor) filter (where kind = 'capture'), 0)::bigint as amount_captured
-    from payment_entries
-    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) moved
-  cross join lateral (
-    select json_agg(json_build_object('id', attempt_id, 'object', 'attempt', 'status', state,
-      'connection', connection_id, 'psp', psp, 'psp_reference', psp_reference,
-      'network_transaction_id', network_transaction_id, 'created_at', created_at) order by attempt_id) as attempts
-    from attempts
-    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) tried`
-
-export async function findPayments(database: Database, keys: PaymentKey[]): Promise<(Payment | undefined)[]> {
-  const rows = await database.read<PaymentRow & { place: bigint }>(merchantsOf(keys), {
-    name: 'find_payments',
-    text: `select wanted.place, ${paymentColumns}
-           from unnest($1::text[], $2::text[]) with ordinality as wanted (merchant_id, payment_id, place)
-           cross join lateral (
-             select * from payments
-             where merchant_id = wanted.merchant_id and payment_id = wanted.payment_id limit 1) payments
-           ${paymentSides}`,
-    values: columnsOf(keys, ['merchant_id', 'payment_id']),
-  })
-  const found: (Payment | undefined)[] = new Array(keys.length).fill(undefined)
-  for (const row of rows) found[Number(row.place) - 1] = paymentOf(row)
-  return found
-}
-
-export type PaymentFilter = { reference?: string; cursor?: string; limit: number }
-
-/** Newest first. */
-export async function listPayments(database: Database, merchantId: string, filter: PaymentFilter): Promise<Payment[]> {
-  const byReference = filter.reference === undefined ? '' : 'and reference = $4'
-  const rows = await database.read<PaymentRow>([merchantId], {
-    name: filter.reference === undefined ? 'list_payments' : 'list_payments_by_reference',
-    text: `select ${paymentColumns} from (
-             select * from payments
-             where merchant_id = $1 and ($2::text is null or payment_id < $2) ${byReference}
-             order by payment_id desc limit $3) payments
-           ${paymentSides} order by payments.payment_id desc`,
-    values: [merchantId, filter.cursor ?? null, filter.limit, ...(filter.reference === undefined ? [] : [filter.reference])],
-  })
-  return rows.map(paymentOf)
-}
-
-function paymentOf(row: PaymentRow): Payment {
-  return {
-    id: row.payment_id,
-    object: 'payment',
-    status: row.status,
-    amount: Number(row.amount_minor),
-    amount_authorized: Number(row.amount_authorized),
-    amount_captured: Number(row.amount_captured),
-    currency: row.currency,
-    card: row.card_id,
-    capture: row.capture,
-    initiator: row.initiator,
-    reference: row.reference,
-    metadata: row.metadata,
-    decline: row.decline,
-    failure: row.failure,
-    attempts: row.attempts.map((attempt) => ({
-      ...attempt,
-      created_at: new Date(attempt.created_at).toISOString(),
-    })),
-    created_at: row.created_at.toISOString(),
-    updated_at: row.updated_at.toISOString(),
-  }
-}
-
-export type PlanRow = { plan: AttemptPlan; psp: string; state: AttemptState; created_at: Date }
-
-type FoundPlan = Omit<AttemptPlan, 'connection'> & {
-  connection_id: string
-  settings: Record<string, string> | null
-  psp: string
-  state: AttemptState
-  created_at: Date
-}
-
-/** An attempt with what its requests were made from. */
-export async function findPlan(database: Database, merchantId: string, attemptId: string): Promise<PlanRow | undefined> {
-  const rows = await database.read<FoundPlan>([merchantId], {
-    name: 'find_plan',
-    text: `select attempts.merchant_id, attempts.payment_id, attempts.attempt_id, payments.card_id,
-             attempts.card_version_id, payments.amount_minor, payments.currency, payments.capture,
-             payments.initiator, payments.reference, attempts.answers, attempts.connection_id, attempts.psp,
-             attempts.state, attempts.created_at, connections.settings
-           from attempts
-           join payments on payments.merchant_id = attempts.merchant_id and payments.payment_id = attempts.payment_id
-           left join connections on connections.merchant_id = attempts.merchant_id
-             and connections.connection_id = attempts.connection_id
-           where attempts.merchant_id = $1 and attempts.attempt_id = $2`,
-    values: [merchantId, attemptId],
-  })
-  const row = rows[0]
-  if (row === undefined) return undefined
-  const { connection_id, settings, psp, state, created_at, ...plan } = row
-  return { plan: { ...plan, connection: { connection_id, settings: settings ?? {} } }, psp, state, created_at }
 }

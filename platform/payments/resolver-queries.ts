@@ -1,7 +1,12 @@
 import type { Database } from '@coffer/core/postgres.ts'
 import type { AttemptState } from './machine.ts'
 
-export type DueAttempt = { merchant_id: string; attempt_id: string; state: AttemptState; resolve_tries: number }
+export type DueAttempt = {
+  merchant_id: string
+  attempt_id: string
+  state: AttemptState
+  resolve_tries: number
+}
 
 type ClaimRow = DueAttempt & { oldest_open_seconds: number }
 

@@ -37,7 +37,10 @@ const claimedMax = 20
 const idlePauseMs = 250
 const troublePauseMs = 1_000
 
-const oldestUnknown = gauge('coffer_oldest_unknown_attempt_seconds', 'Age of the oldest attempt without a known outcome.')
+const oldestUnknown = gauge(
+  'coffer_oldest_unknown_attempt_seconds',
+  'Age of the oldest attempt without a known outcome.',
+)
 
 export function startResolver(deps: ResolverDeps): Resolver {
   const stopping = new AbortController()
@@ -48,7 +51,7 @@ export function startResolver(deps: ResolverDeps): Resolver {
       try {
         const { claimed, oldest_open_seconds } = await queries.claimDue(deps.relayDatabase, claimedMax)
         oldestUnknown.set(oldest_open_seconds)
-        failpoint('platform.resolver.after_claim')
+        if (claimed.length > 0) failpoint('platform.resolver.after_claim')
         await Promise.all(claimed.map((due) => resolve(deps, due)))
         if (claimed.length === claimedMax) pauseMs = 0
       } catch (error) {
@@ -79,7 +82,10 @@ async function resolve(deps: ResolverDeps, due: queries.DueAttempt): Promise<voi
     const ending = await findOut(deps, connector, step, found.plan, due)
     await settle(deps, found.plan, ending, due)
   } catch (error) {
-    deps.log.warn({ attempt_id: due.attempt_id, tries: due.resolve_tries, error }, 'an attempt is not resolved yet')
+    deps.log.warn(
+      { attempt_id: due.attempt_id, tries: due.resolve_tries, error },
+      'an attempt is not resolved yet',
+    )
   }
 }
 
@@ -135,7 +141,9 @@ async function lookUp(
     asked_at: deps.clock.now(),
     // Only if every send has ended can none of them land later; a 502 to 504 may come from before the PSP.
     last_answer:
-      looked.unanswered_sends === 0 && looked.answer?.status === 500 ? ('server_error' as const) : ('none' as const),
+      looked.unanswered_sends === 0 && looked.answer?.status === 500
+        ? ('server_error' as const)
+        : ('none' as const),
   }
   const result = await sendThroughVault(deps.vault, plan, connector, {
     step: 'sync',
@@ -174,7 +182,12 @@ async function sendAgain(
   return told.kind === 'continue' || told.kind === 'rejected' || told.kind === 'unknown' ? undefined : told
 }
 
-async function settle(deps: ResolverDeps, plan: AttemptPlan, ending: Ending, due: queries.DueAttempt): Promise<void> {
+async function settle(
+  deps: ResolverDeps,
+  plan: AttemptPlan,
+  ending: Ending,
+  due: queries.DueAttempt,
+): Promise<void> {
   const settlement = settlementOf(ending)
   const stillOpen = settlement.attempt_state === 'unknown' || settlement.attempt_state === 'pending'
   if (stillOpen && due.state === settlement.attempt_state) {
@@ -196,7 +209,12 @@ async function settle(deps: ResolverDeps, plan: AttemptPlan, ending: Ending, due
   })
   if (changed)
     deps.log.info(
-      { payment_id: plan.payment_id, attempt_id: plan.attempt_id, state: settlement.attempt_state, tries: due.resolve_tries },
+      {
+        payment_id: plan.payment_id,
+        attempt_id: plan.attempt_id,
+        state: settlement.attempt_state,
+        tries: due.resolve_tries,
+      },
       'an open attempt was resolved',
     )
 }

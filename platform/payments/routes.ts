@@ -14,7 +14,8 @@ export function publicRoutes(payments: Payments): Routes {
       {
         config: { access: { scope: 'payments:write' } },
         schema: {
-          summary: 'Charge a card. 201: it has a result, a decline included. 202: the result is still to come.',
+          summary:
+            'Charge a card. 201: it has a result, a decline included. 202: the result is still to come.',
           headers: Type.Object({ 'idempotency-key': idempotencyKeyHeader }),
           body: newPayment,
           response: { 201: payment, 202: payment },

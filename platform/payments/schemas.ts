@@ -15,10 +15,16 @@ export const newPayment = Type.Object(
     amount: Type.Integer({ minimum: 1, maximum: Number(amountMinorMax), description: 'In minor units.' }),
     currency: Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217.' }),
     card: Type.String({ minLength: 1, maxLength: 100 }),
-    capture: Type.Optional(Type.Union([Type.Literal('automatic'), Type.Literal('manual')], { default: 'automatic' })),
-    initiator: Type.Optional(Type.Union([Type.Literal('customer'), Type.Literal('merchant')], { default: 'customer' })),
+    capture: Type.Optional(
+      Type.Union([Type.Literal('automatic'), Type.Literal('manual')], { default: 'automatic' }),
+    ),
+    initiator: Type.Optional(
+      Type.Union([Type.Literal('customer'), Type.Literal('merchant')], { default: 'customer' }),
+    ),
     connection: Type.Optional(Type.String({ minLength: 1, maxLength: 100 })),
-    reference: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'Yours, e.g. an invoice.' })),
+    reference: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 255, description: 'Yours, e.g. an invoice.' }),
+    ),
     metadata: Type.Optional(metadata),
   },
   { additionalProperties: false },

@@ -26,7 +26,7 @@ export function createCards(deps: CardsDeps) {
     name: 'cards.create',
     write: (entries) => queries.insertCards(deps.database, entries),
     batch_max: 128,
-    in_flight_max: 2,
+    in_flight_max: 1,
     queue_max: 4_000,
   })
   const lookups: GroupCommit<queries.CardKey, queries.CardRow | undefined> = createGroupCommit({
@@ -40,7 +40,7 @@ export function createCards(deps: CardsDeps) {
     name: 'cards.reveal',
     write: (entries) => queries.insertRevealRecords(deps.database, entries),
     batch_max: 128,
-    in_flight_max: 2,
+    in_flight_max: 1,
     queue_max: 4_000,
   })
 

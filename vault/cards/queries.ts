@@ -1,8 +1,8 @@
 import type { Caller } from '@coffer/core/caller.ts'
+import { failpoint } from '@coffer/core/failpoint.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { CommitUnknown, type Database } from '@coffer/core/postgres.ts'
 import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
-import { failpoint } from '@coffer/core/failpoint.ts'
 import type { Card } from './schemas.ts'
 
 export type CardInsert = Caller & {
@@ -115,10 +115,22 @@ export async function insertCards(database: Database, entries: CardInsert[]): Pr
     name: 'insert_cards',
     text: insertCardsText,
     values: [
-      ...columnsOf(entries, ['merchant_id', 'card_id', 'card_version_id', 'number_hmac', 'fingerprint_if_new']),
+      ...columnsOf(entries, [
+        'merchant_id',
+        'card_id',
+        'card_version_id',
+        'number_hmac',
+        'fingerprint_if_new',
+      ]),
       ...columnsOf(entries, ['number_encrypted', 'data_key_id']),
-      ...columnsOf(entries.map((entry) => entry.card), ['brand', 'bin', 'last4', 'exp_month', 'exp_year']),
-      ...columnsOf(entries.map((entry) => entry.card), ['cardholder_name', 'customer']),
+      ...columnsOf(
+        entries.map((entry) => entry.card),
+        ['brand', 'bin', 'last4', 'exp_month', 'exp_year'],
+      ),
+      ...columnsOf(
+        entries.map((entry) => entry.card),
+        ['cardholder_name', 'customer'],
+      ),
       entries.map((entry) => JSON.stringify(entry.card.metadata)),
       entries.map((entry) => entry.card.created_at),
       ...columnsOf(entries, ['audit_id', 'actor', 'key_id', 'request_id', 'source_address', 'event_id']),

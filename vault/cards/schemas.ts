@@ -17,7 +17,9 @@ export const newCard = Type.Object(
     number: Type.String({ pattern: '^[0-9]{12,19}$', description: 'Digits only.' }),
     exp_month: Type.Integer({ minimum: 1, maximum: 12 }),
     exp_year: Type.Integer({ minimum: 2000, maximum: 2099, description: 'Four digits.' }),
-    cvc: Type.Optional(Type.String({ pattern: '^[0-9]{3,4}$', description: 'Kept in memory only, for one use.' })),
+    cvc: Type.Optional(
+      Type.String({ pattern: '^[0-9]{3,4}$', description: 'Kept in memory only, for one use.' }),
+    ),
     cardholder_name: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: noNul })),
     customer: Type.Optional(
       Type.String({ minLength: 1, maxLength: 255, pattern: noNul, description: "Your customer's id." }),

@@ -29,5 +29,6 @@ function isExpired(month: number, year: number, now: Date): boolean {
 
 /** @throws Failure card_number_in_wrong_field: nothing but the number's own field is stored encrypted. */
 export function refuseCardNumberIn(param: string, value: string | undefined): void {
-  if (value !== undefined && looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
+  if (value !== undefined && looksLikeCardNumber(value))
+    throw new Failure('card_number_in_wrong_field', { param })
 }

@@ -31,7 +31,13 @@ const auditAndEvent = (action: string) => `
   select * from changed`
 
 const recordedValues = (row: Recorded) => [
-  row.merchant_id, row.connection_id, row.audit_id, row.actor, row.key_id, row.request_id, row.source_address,
+  row.merchant_id,
+  row.connection_id,
+  row.audit_id,
+  row.actor,
+  row.key_id,
+  row.request_id,
+  row.source_address,
   row.event_id,
 ]
 
@@ -55,7 +61,13 @@ export async function insertConnection(
         values ($1, $2, $9, $10, $11, $12, $13, $14, now(), now())
         on conflict (merchant_id, name) do nothing returning *), ${auditAndEvent('create')}`,
     values: [
-      ...recordedValues(row), row.psp, row.name, row.base_url, row.data_key_id, row.secret_encrypted, row.settings,
+      ...recordedValues(row),
+      row.psp,
+      row.name,
+      row.base_url,
+      row.data_key_id,
+      row.secret_encrypted,
+      row.settings,
     ],
   })
   return rows[0]

@@ -69,7 +69,8 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
     async change(caller: Caller, connectionId: string, input: ConnectionChange): Promise<Connection> {
       if (!isId('connection', connectionId)) throw new Failure('not_found')
       refuseCardNumbersInSettings(input.settings)
-      const secret = input.secret === undefined ? undefined : await sealed(caller.merchant_id, connectionId, input.secret)
+      const secret =
+        input.secret === undefined ? undefined : await sealed(caller.merchant_id, connectionId, input.secret)
       const row = await queries.updateConnection(deps.database, {
         ...caller,
         connection_id: connectionId,

@@ -39,7 +39,12 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
       if (leases.size >= leasesMax) drop(leases.keys().next().value as string)
       const bytes = Buffer.allocUnsafeSlow(cvc.length)
       bytes.write(cvc, 'latin1')
-      leases.set(name, { cvc: bytes, expires_at_ms: monotonicMs() + lifetimeMs, taken_by: undefined, sent: false })
+      leases.set(name, {
+        cvc: bytes,
+        expires_at_ms: monotonicMs() + lifetimeMs,
+        taken_by: undefined,
+        sent: false,
+      })
     },
     take(place, attemptId) {
       const name = nameOf(place)

@@ -8,9 +8,21 @@ import { Failure } from '@coffer/core/errors.ts'
 
 const forbidden = new BlockList()
 for (const [network, prefix] of [
-  ['0.0.0.0', 8], ['10.0.0.0', 8], ['100.64.0.0', 10], ['127.0.0.0', 8], ['169.254.0.0', 16], ['172.16.0.0', 12],
-  ['192.0.0.0', 24], ['192.0.2.0', 24], ['192.88.99.0', 24], ['192.168.0.0', 16], ['198.18.0.0', 15],
-  ['198.51.100.0', 24], ['203.0.113.0', 24], ['224.0.0.0', 4], ['240.0.0.0', 4],
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.0.0.0', 24],
+  ['192.0.2.0', 24],
+  ['192.88.99.0', 24],
+  ['192.168.0.0', 16],
+  ['198.18.0.0', 15],
+  ['198.51.100.0', 24],
+  ['203.0.113.0', 24],
+  ['224.0.0.0', 4],
+  ['240.0.0.0', 4],
 ] as const)
   forbidden.addSubnet(network, prefix, 'ipv4')
 
@@ -18,7 +30,12 @@ for (const [network, prefix] of [
 const globalUnicast = new BlockList()
 globalUnicast.addSubnet('2000::', 3, 'ipv6')
 const excepted = new BlockList()
-for (const [network, prefix] of [['2001::', 23], ['2001:db8::', 32], ['2002::', 16], ['3fff::', 20]] as const)
+for (const [network, prefix] of [
+  ['2001::', 23],
+  ['2001:db8::', 32],
+  ['2002::', 16],
+  ['3fff::', 20],
+] as const)
   excepted.addSubnet(network, prefix, 'ipv6')
 
 export function isPublicAddress(address: string): boolean {
@@ -31,7 +48,8 @@ const isLoopbackName = (host: string) => host === '127.0.0.1' || host === 'local
 /** The origin of a base URL. @throws Failure destination_not_allowed saying which rule it breaks. */
 export function checkBaseUrl(baseUrl: string, allowLoopback: boolean): string {
   const refuse = (detail: string) => new Failure('destination_not_allowed', { param: 'base_url', detail })
-  if (!URL.canParse(baseUrl) || !/^[\x21-\x7e]+$/.test(baseUrl)) throw refuse('It is not an absolute URL in ASCII.')
+  if (!URL.canParse(baseUrl) || !/^[\x21-\x7e]+$/.test(baseUrl))
+    throw refuse('It is not an absolute URL in ASCII.')
   const url = new URL(baseUrl)
   if (url.username !== '' || url.password !== '') throw refuse('It holds a user name or password.')
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || /[?#@\\]/.test(baseUrl))
@@ -40,7 +58,8 @@ export function checkBaseUrl(baseUrl: string, allowLoopback: boolean): string {
   if (url.protocol !== 'https:') throw refuse('It is not https.')
   if (url.port !== '') throw refuse('Its port is not 443.')
   if (isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0) throw refuse('It is an IP address; use a DNS name.')
-  if (!/^(?=.{4,253}$)([a-z0-9-]{1,63}\.)+[a-z]{2,63}$/.test(url.hostname)) throw refuse('It is not a DNS name.')
+  if (!/^(?=.{4,253}$)([a-z0-9-]{1,63}\.)+[a-z]{2,63}$/.test(url.hostname))
+    throw refuse('It is not a DNS name.')
   return url.origin
 }
 
@@ -53,7 +72,11 @@ export function guardedLookup(allowLoopback: boolean): LookupFunction {
       const usable = addresses.filter(({ address }) => loopback || isPublicAddress(address))
       const [first] = usable
       if (first === undefined)
-        return callback(Object.assign(new Error('no address of it may be connected to'), { code: 'ENOTFOUND' }), '', 0)
+        return callback(
+          Object.assign(new Error('no address of it may be connected to'), { code: 'ENOTFOUND' }),
+          '',
+          0,
+        )
       if (options.all === true) callback(null, usable)
       else callback(null, first.address, first.family)
     })

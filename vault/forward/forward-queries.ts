@@ -86,12 +86,22 @@ const insertForwardsText = `
     left join found using (place)
   order by place`
 
-export async function insertForwards(database: Database, entries: ForwardInsert[]): Promise<ForwardInserted[]> {
+export async function insertForwards(
+  database: Database,
+  entries: ForwardInsert[],
+): Promise<ForwardInserted[]> {
   const rows = await database.commit<InsertedRow>(merchantsOf(entries), {
     name: 'insert_forwards',
     text: insertForwardsText,
     values: [
-      ...columnsOf(entries, ['merchant_id', 'card_id', 'attempt_id', 'connection_id', 'step', 'card_version_id']),
+      ...columnsOf(entries, [
+        'merchant_id',
+        'card_id',
+        'attempt_id',
+        'connection_id',
+        'step',
+        'card_version_id',
+      ]),
       ...columnsOf(entries, ['send_number', 'moves_money', 'needs_card', 'forward_id', 'role', 'request_id']),
     ],
   })
@@ -122,7 +132,16 @@ export function endForwards(database: Database, ends: ForwardEnd[]): Promise<tru
       const headers = answer === undefined ? null : JSON.stringify(answer.headers)
       // PostgreSQL text cannot hold a NUL.
       const body = answer?.body.replaceAll('\0', '') ?? null
-      const values = [merchant_id, attempt_id, step, send_number, state, answer?.status ?? null, headers, body]
+      const values = [
+        merchant_id,
+        attempt_id,
+        step,
+        send_number,
+        state,
+        answer?.status ?? null,
+        headers,
+        body,
+      ]
       return { name: 'end_forward', text: endText, values }
     })
     await database.commitAll(merchantsOf(ordered), statements)
@@ -154,7 +173,13 @@ export async function lookAndClose(
                card_id, role, request_id, moves_money)
              values ($1, $2, $3, 0, $4, 'closed', $5, $6, $7, $8, false) on conflict do nothing`,
       values: [
-        look.merchant_id, look.attempt_id, look.step, look.forward_id, look.connection_id, look.card_id, look.role,
+        look.merchant_id,
+        look.attempt_id,
+        look.step,
+        look.forward_id,
+        look.connection_id,
+        look.card_id,
+        look.role,
         look.request_id,
       ],
     })

@@ -39,7 +39,7 @@ export function createForwards(deps: {
   log: Log
 }) {
   const sender = createSender({ allowLoopback: deps.allowLoopback })
-  const groupLimits = { batch_max: 128, in_flight_max: 2, queue_max: 2_000 }
+  const groupLimits = { batch_max: 128, in_flight_max: 1, queue_max: 2_000 }
   const records = createGroupCommit<queries.ForwardInsert, queries.ForwardInserted>({
     name: 'forwards.record',
     write: (entries) => queries.insertForwards(deps.database, entries),
@@ -50,9 +50,14 @@ export function createForwards(deps: {
     write: (entries) => queries.endForwards(deps.database, entries),
     ...groupLimits,
     queue_max: 10_000,
+    gather_ms: 20,
   })
 
-  async function fill(call: ForwardCall, connection: OpenConnection, inserted: queries.ForwardInserted): Promise<Filled> {
+  async function fill(
+    call: ForwardCall,
+    connection: OpenConnection,
+    inserted: queries.ForwardInserted,
+  ): Promise<Filled> {
     const request = call.request as HttpRequest
     const wanted = marksOf(request)
     const values: MarkValues = { 'connection.secret': connection.secret.expose() }
@@ -83,7 +88,12 @@ export function createForwards(deps: {
   /** The answer once a first record exists: what the record says, and nothing is sent again. */
   function alreadyRecorded(call: ForwardCall, inserted: queries.ForwardInserted): ForwardResult {
     if (inserted.verdict === 'refused')
-      return result(call, inserted, { outcome: 'not_sent', reason: 'card, attempt and connection do not agree' }, 0)
+      return result(
+        call,
+        inserted,
+        { outcome: 'not_sent', reason: 'card, attempt and connection do not agree' },
+        0,
+      )
     if (inserted.earlier_state === 'closed' || inserted.earlier_state === 'not_sent')
       return result(call, inserted, { outcome: 'not_sent', reason: 'this send was closed' }, 0)
     return result(call, inserted, { outcome: 'unanswered', reason: 'this send was recorded before' }, 0)
@@ -122,7 +132,7 @@ export function createForwards(deps: {
       const masked = mask(call, sent, filled.values)
       if (sent.outcome === 'not_sent') deps.cvcLeases.giveBack(call, call.attempt_id)
       else if (filled.values['card.cvc'] !== undefined) deps.cvcLeases.markSent(call, call.attempt_id)
-      if (sent.outcome === 'answered' && call.moves_money) deps.cvcLeases.forget(call, call.attempt_id)
+      if (endsAuthorization(call, sent)) deps.cvcLeases.forget(call, call.attempt_id)
       end(call, masked)
       return result(call, inserted, masked, destinationMs)
     },
@@ -144,6 +154,11 @@ export function createForwards(deps: {
     },
     close: () => sender.close(),
   }
+}
+
+/** An answer to the step that moves money, or a refusal before it: either way the CVC has served. */
+function endsAuthorization(call: ForwardCall, sent: Sent): boolean {
+  return sent.outcome === 'answered' && (call.moves_money || sent.response.status >= 400)
 }
 
 function mask(call: ForwardCall, sent: Sent, values: MarkValues): Sent {
@@ -189,7 +204,11 @@ function lookedOf(rows: queries.ForwardRow[]): ForwardLooked {
     answer:
       answered === undefined
         ? null
-        : { status: answered.answer_status!, headers: answered.answer_headers ?? {}, body: answered.answer_body ?? '' },
+        : {
+            status: answered.answer_status!,
+            headers: answered.answer_headers ?? {},
+            body: answered.answer_body ?? '',
+          },
     sends: sends.length,
     unanswered_sends: sends.filter((row) => row.state !== 'answered').length,
     first_recorded_at: sends[0]?.recorded_at.toISOString() ?? null,

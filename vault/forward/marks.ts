@@ -33,11 +33,11 @@ export function marksOf(request: HttpRequest): Set<string> {
 
 /** Only values are filled. @throws MarkError for a mark that is unknown, stands in a name, or lacks its value. */
 export function fillRequest(request: HttpRequest, values: MarkValues): FilledRequest {
-  const fill = (text: string, escape: (value: string) => string = (value) => value) =>
+  const fill = (text: string, quote: (value: string) => string = (value) => value) =>
     text.replaceAll(markPattern, (_whole, name: string, optional: string) => {
       const value = known.has(name) ? values[name as Mark] : undefined
       if (value === undefined && (optional === '' || !known.has(name))) throw new MarkError(name)
-      return escape(value ?? '')
+      return quote(value ?? '')
     })
   const isLeftOut = (text: string) => {
     const name = wholeOptional.exec(text)?.[1]
@@ -79,7 +79,9 @@ function filledBody(
     if (typeof value === 'string') return fill(value)
     if (Array.isArray(value)) return value.map(walk)
     if (value === null || typeof value !== 'object') return value
-    const members = Object.entries(value).filter(([, member]) => typeof member !== 'string' || !isLeftOut(member))
+    const members = Object.entries(value).filter(
+      ([, member]) => typeof member !== 'string' || !isLeftOut(member),
+    )
     return Object.fromEntries(members.map(([name, member]) => [plainName(name), walk(member)]))
   }
   return JSON.stringify(walk(body.json))

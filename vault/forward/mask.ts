@@ -13,7 +13,9 @@ export function maskAnswer(body: string, sent: SentSecrets, referenceFields: rea
   const exact = maskSent(sent.number === undefined ? body : numberAsText(body, sent.number), sent)
   if (!looksLikeCardNumber(exact)) return exact
   const answer = parseJsonObject(exact)
-  return answer === undefined ? maskCardNumbers(exact) : JSON.stringify(maskFields(answer, '', new Set(referenceFields)))
+  return answer === undefined
+    ? maskCardNumbers(exact)
+    : JSON.stringify(maskFields(answer, '', new Set(referenceFields)))
 }
 
 /** A JSON number that is the card number becomes a string, which a mask may stand in. */
@@ -34,7 +36,8 @@ export function maskSent(text: string, sent: SentSecrets): string {
   if (sent.number !== undefined) masked = masked.replace(inAnyGrouping(sent.number), '[card number]')
   // Three digits stand in many honest places: a CVC is taken out where it is a whole value.
   if (sent.cvc !== undefined) masked = masked.replace(wholeValue(sent.cvc), '[cvc]')
-  if (sent.secret !== undefined && sent.secret.length >= 8) masked = masked.replaceAll(sent.secret, '[secret]')
+  if (sent.secret !== undefined && sent.secret.length >= 8)
+    masked = masked.replaceAll(sent.secret, '[secret]')
   return masked
 }
 

@@ -22,7 +22,8 @@ export function publicRoutes(connections: Connections): Routes {
         config: { access: { scope: 'admin' } },
         schema: { summary: 'Add an account at a PSP.', body: newConnection, response: { 201: connection } },
       },
-      async (request, reply) => reply.code(201).send(await connections.create(callerOf(request), request.body)),
+      async (request, reply) =>
+        reply.code(201).send(await connections.create(callerOf(request), request.body)),
     )
 
     server.get(

@@ -3,7 +3,10 @@ import { type Static, Type } from 'typebox'
 import { metadata, noNul } from '../cards/schemas.ts'
 
 const settings = metadata
-const baseUrl = Type.String({ maxLength: 300, description: 'The only origin this connection may be sent to.' })
+const baseUrl = Type.String({
+  maxLength: 300,
+  description: 'The only origin this connection may be sent to.',
+})
 const secret = Type.String({ pattern: '^[\\x21-\\x7e]{8,1000}$', description: "The PSP's API secret." })
 
 export const newConnection = Type.Object(

@@ -20,7 +20,13 @@ const connectionsPerDestinationMax = 128
 const destinationsMax = 1_000
 const answerBytesMax = 1024 * 1024
 const connectTimeoutMs = 3_000
-const passedHeaders = ['content-type', 'retry-after', 'request-id', 'idempotent-replayed', 'stripe-should-retry']
+const passedHeaders = [
+  'content-type',
+  'retry-after',
+  'request-id',
+  'idempotent-replayed',
+  'stripe-should-retry',
+]
 
 export function createSender(options: { allowLoopback: boolean }): Sender {
   const pools = new Map<string, Pool>()

@@ -90,7 +90,11 @@ export async function openKeyring(database: Database, roots: RootKeys): Promise<
     numberHmac(merchantId, number) {
       const key =
         fingerprintKeys.get(merchantId) ??
-        remember(fingerprintKeys, merchantId, createSecretKey(Buffer.from(hkdfSync('sha256', fingerprint, '', merchantId, 32))))
+        remember(
+          fingerprintKeys,
+          merchantId,
+          createSecretKey(Buffer.from(hkdfSync('sha256', fingerprint, '', merchantId, 32))),
+        )
       return createHmac('sha256', key).update(number).digest()
     },
   }
@@ -114,10 +118,13 @@ async function checkRootKey(database: Database, name: string, key: KeyObject): P
   const value = createHmac('sha256', key).update(`coffer key check ${name}`).digest()
   const stored = await queries.ensureKeyCheck(database, name, value)
   if (!stored.equals(value))
-    throw new Error(`the ${name} key is not the one this database was written with: restore the right key file`)
+    throw new Error(
+      `the ${name} key is not the one this database was written with: restore the right key file`,
+    )
 }
 
-const wrapAad = (merchantId: string, dataKeyId: string) => Buffer.from(`${merchantId}|${dataKeyId}|data key|1`)
+const wrapAad = (merchantId: string, dataKeyId: string) =>
+  Buffer.from(`${merchantId}|${dataKeyId}|data key|1`)
 
 function wrap(wrapping: KeyObject, merchantId: string, dataKeyId: string, key: Buffer): Buffer {
   const nonce = randomBytes(12)

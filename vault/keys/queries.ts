@@ -4,7 +4,12 @@ import type { Database } from '@coffer/core/postgres.ts'
 export type DataKeyRow = { data_key_id: Id<'dataKey'>; wrapped_key: Buffer }
 
 /** Where another process has just written one too, the older of the two is used by both. */
-export async function insertDataKey(database: Database, merchantId: string, dataKeyId: string, wrapped: Buffer) {
+export async function insertDataKey(
+  database: Database,
+  merchantId: string,
+  dataKeyId: string,
+  wrapped: Buffer,
+) {
   await database.commit([merchantId], {
     name: 'insert_data_key',
     text: 'insert into data_keys (merchant_id, data_key_id, wrapped_key) values ($1, $2, $3)',
@@ -30,7 +35,11 @@ export async function reserveDataKeyUses(
   return rows[0]
 }
 
-export async function findDataKey(database: Database, merchantId: string, dataKeyId: string): Promise<DataKeyRow> {
+export async function findDataKey(
+  database: Database,
+  merchantId: string,
+  dataKeyId: string,
+): Promise<DataKeyRow> {
   const rows = await database.read<DataKeyRow>([merchantId], {
     name: 'find_data_key',
     text: 'select data_key_id, wrapped_key from data_keys where merchant_id = $1 and data_key_id = $2',

@@ -15,7 +15,11 @@ const headerLength = 2 + nonceLength
 /** Names one field of one row of one merchant. */
 export type Place = string
 
-export function cardNumberPlace(row: { merchant_id: string; card_id: string; card_version_id: string }): Place {
+export function cardNumberPlace(row: {
+  merchant_id: string
+  card_id: string
+  card_version_id: string
+}): Place {
   return `${row.merchant_id}|${row.card_id}|${row.card_version_id}|number|1`
 }
 
@@ -60,5 +64,7 @@ export function unseal(dataKey: DataKey, place: Place, sealed: Buffer): string {
   const decipher = createDecipheriv('aes-256-gcm', dataKey.key, nonce, { authTagLength: tagLength })
   decipher.setAAD(additionalData(place, dataKey))
   decipher.setAuthTag(sealed.subarray(-tagLength))
-  return decipher.update(sealed.subarray(headerLength, -tagLength), undefined, 'latin1') + decipher.final('latin1')
+  return (
+    decipher.update(sealed.subarray(headerLength, -tagLength), undefined, 'latin1') + decipher.final('latin1')
+  )
 }

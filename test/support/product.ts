@@ -1,0 +1,132 @@
+/**
+ * The whole product for a test file, started as its users start it: one process with everything in it, on a
+ * data directory and ports of its own. Whatever happens to the test, no process of it is left.
+ */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { processesIn } from './processes.ts'
+
+/** A test, or a whole file through node:test's own `after`. */
+export type Scope = { after(end: () => unknown): void }
+
+/** What `sandbox.json` tells tools. */
+export type SandboxFile = {
+  api_url: string
+  secret_key: string
+  simulators: { stripe: string }
+  postgres: { host: string; port: number; superuser: string; password: string }
+  pid: number
+}
+
+export type Exit = { code: number | null; signal: NodeJS.Signals | null }
+
+export type Product = {
+  data_directory: string
+  sandbox: SandboxFile
+  /** Everything it has printed. */
+  output(): string
+  /** Sends a signal and waits until the process is gone. */
+  stop(signal?: 'SIGTERM' | 'SIGINT'): Promise<Exit>
+  /** SIGKILL for the whole process group, PostgreSQL's own excepted: its watchdog has to see to that. */
+  kill(): Promise<void>
+}
+
+export type StartOptions = {
+  data_directory?: string
+  environment?: Record<string, string>
+  /** Behind `start`; without any, any free port. */
+  args?: string[]
+}
+
+const root = resolve(import.meta.dirname, '..', '..')
+/** As the launcher starts it. */
+const serverFlags = ['--disable-proto=delete', '--disable-sigusr1', '--no-addons']
+
+/** An empty folder that is gone when the scope ends. */
+export function temporaryFolder(scope: Scope): string {
+  const folder = mkdtempSync(join(tmpdir(), 'coffer-test-'))
+  scope.after(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
+  return folder
+}
+
+export type Command = { child: ChildProcess; output(): string; exited: Promise<Exit> }
+
+/** The `coffer` command in a process group of its own; it ends with the test process. */
+export function runCommand(scope: Scope, args: string[], environment: Record<string, string> = {}): Command {
+  const { PORT: _port, COFFER_DATA_DIR: _folder, NODE_TEST_CONTEXT: _context, ...inherited } = process.env
+  const child = spawn(process.execPath, [...serverFlags, 'main/cli.ts', ...args], {
+    cwd: root,
+    env: { ...inherited, ...environment },
+    detached: true,
+    // With the channel it stops when this process is gone, however it went.
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  })
+  child.channel?.unref()
+  let output = ''
+  for (const stream of [child.stdout!, child.stderr!])
+    stream.setEncoding('utf8').on('data', (text: string) => (output += text))
+  const exited = new Promise<Exit>((done, fail) => {
+    child.once('error', fail)
+    child.once('close', (code, signal) => done({ code, signal }))
+  })
+  scope.after(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
+    await exited
+  })
+  return { child, output: () => output, exited }
+}
+
+/** @throws with all it printed, where it ends instead of getting ready. */
+export async function startProduct(scope: Scope, options: StartOptions = {}): Promise<Product> {
+  const data_directory = options.data_directory ?? temporaryFolder(scope)
+  const command = runCommand(scope, ['start', ...(options.args ?? ['--port', 'auto'])], {
+    COFFER_DATA_DIR: data_directory,
+    ...options.environment,
+  })
+  await printed(command, 'Stop with Ctrl-C.')
+  const { child } = command
+  return {
+    data_directory,
+    sandbox: JSON.parse(readFileSync(join(data_directory, 'sandbox.json'), 'utf8')) as SandboxFile,
+    output: command.output,
+    async stop(signal = 'SIGTERM') {
+      child.kill(signal)
+      return command.exited
+    },
+    async kill() {
+      process.kill(-child.pid!, 'SIGKILL')
+      await command.exited
+      await eventually(() => processesIn(data_directory).length === 0)
+    },
+  }
+}
+
+async function printed(command: Command, text: string): Promise<void> {
+  const waiting = new AbortController()
+  try {
+    await Promise.race([
+      eventually(() => command.output().includes(text), waiting.signal),
+      command.exited.then((exit) => assert.fail(`it ended (${exit.signal ?? exit.code}):\n${command.output()}`)),
+    ])
+  } finally {
+    waiting.abort()
+  }
+}
+
+/** Waits for what must come true; the test's own time limit ends a wait that does not. */
+export async function eventually<Value>(
+  look: () => Value | undefined | false | Promise<Value | undefined | false>,
+  signal?: AbortSignal,
+): Promise<Value> {
+  for (;;) {
+    const value = await look()
+    if (value !== undefined && value !== false) return value
+    if (signal?.aborted) throw new Error('given up')
+    await delay(20)
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * A merchant whose client does what a careful one does: every POST carries an Idempotency-Key, and is repeated
+ * with the same key and body until it has a definite answer. It keeps what it sent and what it was told.
+ */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ensureFirstKey, findKey, newKeyText } from '@coffer/access/keys.ts'
+import { scopes } from '@coffer/core/http-server.ts'
+import { openDatabase } from '@coffer/core/postgres.ts'
+import type { Secret } from '@coffer/core/secret.ts'
+import type { Payment } from '@coffer/platform/payments/schemas.ts'
+import type { Card } from '@coffer/vault/cards/schemas.ts'
+import { Agent } from 'undici'
+import { quietLog, type Scope } from './postgres.ts'
+import { within } from './within.ts'
+
+/** The product as a client sees it; addresses are asked for anew with every request. */
+export type Reached = {
+  urlOf(path: string): string
+  simulator_url: string
+}
+
+export type Told = { status: number; text: string }
+
+/** A request that must have its effect once. */
+export type Call = {
+  path: '/v1/cards' | '/v1/payments'
+  key: string
+  body: Record<string, unknown>
+  tries: number
+  /** The first definite answer. */
+  told: Told | undefined
+}
+
+export type Merchant = Awaited<ReturnType<typeof createMerchant>>
+
+const answerPatienceMs = 20_000
+/** A definite answer must come within this time, whatever was killed in between. */
+const givingUpMs = 90_000
+
+export async function createMerchant(scope: Scope, reached: Reached, accessDatabase: Secret<string>) {
+  const agent = new Agent({
+    connections: 512,
+    connectTimeout: 2_000,
+    headersTimeout: answerPatienceMs,
+    bodyTimeout: answerPatienceMs,
+  })
+  scope.after(() => agent.destroy())
+  const { merchant_id, secret_key } = await createKey(accessDatabase)
+  const calls: Call[] = []
+
+  /** One try. Undefined where there was no answer. */
+  async function ask(method: 'GET' | 'POST', path: string, body?: object, key?: string) {
+    const url = new URL(reached.urlOf(path))
+    try {
+      const answer = await agent.request({
+        origin: url.origin,
+        path,
+        method,
+        headers: {
+          authorization: `Bearer ${secret_key}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(key === undefined ? {} : { 'idempotency-key': key }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+      const retryAfterMs = Number(answer.headers['retry-after'] ?? '0.2') * 1_000
+      return { status: answer.statusCode, text: await answer.body.text(), retryAfterMs }
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Repeats a call as long as it may be repeated. */
+  async function insist(call: Call): Promise<Told> {
+    const deadlineMs = performance.now() + givingUpMs
+    for (;;) {
+      call.tries++
+      const answer = await ask('POST', call.path, call.body, call.key)
+      if (answer !== undefined && !mayRepeat(answer)) {
+        call.told ??= { status: answer.status, text: answer.text }
+        return { status: answer.status, text: answer.text }
+      }
+      const last = answer === undefined ? 'no answer' : `${answer.status} ${answer.text}`
+      if (performance.now() > deadlineMs) throw new Error(`no definite answer for ${call.key}; the last: ${last}`)
+      await delay(Math.min(answer?.retryAfterMs ?? 200, 1_000))
+    }
+  }
+
+  function call(path: Call['path'], body: Record<string, unknown>): Promise<Told> {
+    const made: Call = { path, key: randomUUID(), body, tries: 0, told: undefined }
+    calls.push(made)
+    return insist(made)
+  }
+
+  return {
+    merchant_id,
+    secret_key,
+    /** Everything that was sent and had to have its effect once. */
+    calls,
+    /** How long the merchant has waited longest, in tries. */
+    triesMax: () => Math.max(0, ...calls.map(({ tries }) => tries)),
+    insist,
+    /** Reads until there is an answer, which must be a success. */
+    async read<Body>(path: string, body?: object): Promise<Body> {
+      const answer = await within(
+        30_000,
+        () => `no answer from ${path}`,
+        async () => {
+          const tried = await ask(body === undefined ? 'GET' : 'POST', path, body)
+          return tried !== undefined && !mayRepeat(tried) ? tried : undefined
+        },
+      )
+      assert.equal(answer.status, body === undefined ? 200 : answer.status, `${path}: ${answer.text}`)
+      return JSON.parse(answer.text) as Body
+    },
+    /** One try with a body of its own under a key that was used. */
+    tryOtherBody: (used: Call, body: object) => ask('POST', used.path, body, used.key),
+    async tokenize(number: string): Promise<Card> {
+      const body = { number, exp_month: 12, exp_year: 2049, metadata: { made_by: randomUUID() } }
+      const { status, text } = await call('/v1/cards', body)
+      assert.equal(status, 201, text)
+      return JSON.parse(text) as Card
+    },
+    /** Whatever becomes of it, there is a payment. */
+    async charge(fields: { amount: number; card: string; capture?: 'automatic' | 'manual' }): Promise<Payment> {
+      const { status, text } = await call('/v1/payments', { currency: 'EUR', reference: randomUUID(), ...fields })
+      assert.ok(status === 201 || status === 202, `${status} ${text}`)
+      return JSON.parse(text) as Payment
+    },
+    /** An account of its own at the simulated Stripe, known to the platform when this resolves. */
+    async connect(): Promise<void> {
+      const secret = `sk_test_${merchant_id.replaceAll('_', '')}_1`
+      const body = { psp: 'stripe', name: 'Stripe', base_url: reached.simulator_url, secret }
+      const made = await within(30_000, 'a connection cannot be made', () => ask('POST', '/v1/connections', body))
+      assert.equal(made.status, 201, made.text)
+      await within(30_000, 'the connection is not known to the platform', async () => {
+        const events = await ask('GET', '/v1/events')
+        return events?.status === 200 && events.text.includes('connection.created')
+      })
+    },
+  }
+}
+
+function mayRepeat({ status, text }: Told): boolean {
+  if (status < 400) return false
+  try {
+    return (JSON.parse(text) as { retryable?: boolean }).retryable === true
+  } catch {
+    return true // not an answer of ours: something in between
+  }
+}
+
+async function createKey(accessDatabase: Secret<string>) {
+  const database = openDatabase({ url: accessDatabase, name: 'test', connections_max: 1, log: quietLog })
+  const secret_key = newKeyText('sandbox')
+  try {
+    const key = { text: secret_key, mode: 'sandbox', merchant_name: 'Test', owner: 'test', scopes } as const
+    await ensureFirstKey(database, key)
+    const { merchant_id } = (await findKey(database, 'sandbox', secret_key))!
+    return { merchant_id, secret_key }
+  } finally {
+    await database.close()
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The product with every role in an operating-system process of its own, on one embedded PostgreSQL: each can be
+ * killed and started again by itself and comes back at the same address.
+ */
+import assert from 'node:assert/strict'
+import { randomInt } from 'node:crypto'
+import { createServer } from 'node:net'
+import { request } from 'undici'
+import { startTestPostgres, type Scope, type TestPostgres } from './postgres.ts'
+import { type Command, type Exit, runCommand, temporaryFolder } from './product.ts'
+import { within } from './within.ts'
+
+/** What is started, and as which role; two platforms stand in for two machines. */
+const places = {
+  access: 'access',
+  vault: 'vault',
+  platform: 'platform',
+  second_platform: 'platform',
+  simulators: 'simulators',
+} as const
+export type Place = keyof typeof places
+
+export type RolePlace = { url: string; port: number; internal_port: number }
+
+export type RoleProcess = {
+  pid: number
+  exited: Promise<Exit>
+  signal(signal: NodeJS.Signals): void
+  output(): string
+}
+
+export type RoleProcesses = {
+  postgres: TestPostgres
+  at: Record<Place, RolePlace>
+  /** Where a path of the public API is served. */
+  urlOf(path: string): string
+  simulator_url: string
+  /** Starts it and waits until it is ready, or has ended already. `environment` goes over what it has anyway. */
+  start(place: Place, environment?: Record<string, string>): Promise<RoleProcess>
+  /** The process that runs there now. */
+  running(place: Place): RoleProcess | undefined
+  /** SIGKILL, and it is gone. */
+  kill(place: Place): Promise<void>
+  /** SIGTERM, and it has ended well. */
+  stop(place: Place): Promise<void>
+  /** Starts what does not run, so that a test that failed does not fail the next one. */
+  startMissing(): Promise<void>
+}
+
+/** Short, so that what was left open is taken up soon; long enough for a machine with much else to do. */
+export const deadlines = { PSP_DEADLINE_MS: '1500', ANSWER_DEADLINE_MS: '2000' }
+
+const basicPlaces = ['access', 'vault', 'platform', 'simulators'] as const
+
+export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
+  const ends: (() => unknown)[] = []
+  const own: Scope = { after: (end) => ends.push(end) }
+  scope.after(async () => {
+    for (const end of ends.toReversed()) await end()
+  })
+  const postgres = await startTestPostgres(own)
+  const folder = temporaryFolder(own)
+  const at = await choosePlaces()
+  const common = {
+    ...postgres.environment,
+    ...deadlines,
+    COFFER_MODE: 'sandbox',
+    COFFER_LOG_LEVEL: 'warn',
+    HOST: '127.0.0.1',
+    ACCESS_URL: `http://127.0.0.1:${at.access.internal_port}`,
+    VAULT_URL: `http://127.0.0.1:${at.vault.internal_port}`,
+    COFFER_DATA_DIR: folder,
+  }
+  const processes = new Map<Place, RoleProcess>()
+  const started: RoleProcess[] = []
+
+  async function start(place: Place, environment: Record<string, string> = {}): Promise<RoleProcess> {
+    assert.equal(processes.get(place), undefined, `${place} runs already`)
+    const { port, internal_port } = at[place]
+    const command = runCommand(own, ['start', '--role', places[place]], {
+      ...common,
+      PORT: String(port),
+      INTERNAL_PORT: String(internal_port),
+      ...environment,
+    })
+    const role = roleProcessOf(command)
+    started.push(role)
+    processes.set(place, role)
+    role.exited.then(() => {
+      if (processes.get(place) === role) processes.delete(place)
+    })
+    await untilReady(place, at[place], () => processes.get(place) === role, role)
+    return role
+  }
+
+  async function end(place: Place, signal: NodeJS.Signals): Promise<Exit | undefined> {
+    const role = processes.get(place)
+    if (role === undefined) return undefined
+    role.signal(signal)
+    return within(40_000, `${place} does not end by ${signal}`, role.exited)
+  }
+
+  own.after(() => assertGone(started))
+  own.after(() => Promise.all([...processes.keys()].map((place) => end(place, 'SIGTERM'))))
+  const running: RoleProcesses = {
+    postgres,
+    at,
+    urlOf: (path) => (/^\/v1\/(payments|events)/.test(path) ? at.platform.url : at.vault.url),
+    simulator_url: at.simulators.url,
+    start,
+    running: (place) => processes.get(place),
+    async kill(place) {
+      await end(place, 'SIGKILL')
+    },
+    async stop(place) {
+      const exit = await end(place, 'SIGTERM')
+      if (exit !== undefined) assert.deepEqual(exit, { code: 0, signal: null }, `${place} did not end well`)
+    },
+    async startMissing() {
+      await Promise.all(basicPlaces.filter((place) => !processes.has(place)).map((place) => start(place)))
+    },
+  }
+  await running.startMissing()
+  return running
+}
+
+function roleProcessOf({ child, exited, output }: Command): RoleProcess {
+  return {
+    pid: child.pid!,
+    exited,
+    output,
+    signal(signal) {
+      // The whole group, as `kill -9 -<pid>` does; a stopped process must run again to end.
+      if (signal === 'SIGTERM') child.kill('SIGCONT')
+      process.kill(-child.pid!, signal)
+    },
+  }
+}
+
+async function untilReady(place: Place, { url }: RolePlace, isRunning: () => boolean, role: RoleProcess) {
+  const path = place === 'simulators' ? '/_sim/faults' : '/readyz'
+  const isReady = async () => !isRunning() || (await statusOf(url + path)) === 200
+  await within(60_000, () => `${place} is not ready:\n${role.output()}`, isReady)
+}
+
+async function statusOf(url: string): Promise<number | undefined> {
+  try {
+    const { statusCode, body } = await request(url, { headersTimeout: 5_000 })
+    await body.dump()
+    return statusCode
+  } catch {
+    return undefined
+  }
+}
+
+/** Nothing of a process group may be left, whatever was done to it. */
+function assertGone(started: RoleProcess[]): void {
+  for (const { pid } of started) assert.throws(() => process.kill(-pid, 0), { code: 'ESRCH' }, `${pid} is left`)
+}
+
+async function choosePlaces(): Promise<Record<Place, RolePlace>> {
+  const chosen = new Map<string, RolePlace>()
+  for (const place of Object.keys(places)) {
+    const [port, internal_port] = [await freePort(), await freePort()]
+    chosen.set(place, { url: `http://127.0.0.1:${port}`, port, internal_port })
+  }
+  return Object.fromEntries(chosen) as Record<Place, RolePlace>
+}
+
+/** Below the ports that systems give to outgoing connections: one of those could take it between two starts. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(20_000, 32_000)
+    const isFree = await new Promise<boolean>((resolve) => {
+      const probe = createServer()
+      probe.once('error', () => resolve(false))
+      probe.listen({ port, host: '127.0.0.1', exclusive: true }, () => probe.close(() => resolve(true)))
+    })
+    if (isFree) return port
+  }
+}
