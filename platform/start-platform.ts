@@ -88,6 +88,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     takeFromOutbox(relayDatabase, acknowledged, limit)
   const sequencer = startSequencer({
     relayDatabase,
+    clock: systemClock,
     sources: [
       { name: 'vault', take: takeFromVault },
       { name: 'platform', take: takeFromPlatform },

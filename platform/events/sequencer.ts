@@ -10,6 +10,7 @@ import type { Log } from '@coffer/core/log.ts'
 import { counter, gauge } from '@coffer/core/metrics.ts'
 import type { OutboxEvent } from '@coffer/core/outbox.ts'
 import { CommitUnknown, type Database, isTransient } from '@coffer/core/postgres.ts'
+import type { Clock } from '@coffer/core/time.ts'
 import * as queries from './queries.ts'
 
 /** Where events come from. Taking also tells which of the earlier ones are in the log by now. */
@@ -39,6 +40,7 @@ const parkedTotal = counter(
 export function startSequencer(deps: {
   relayDatabase: Database
   sources: EventSource[]
+  clock: Clock
   log: Log
 }): Sequencer {
   const { relayDatabase, log } = deps
@@ -90,7 +92,7 @@ export function startSequencer(deps: {
           const oldest = events[0]
           lag.set(
             { source: source.name },
-            oldest === undefined ? 0 : (Date.now() - Date.parse(oldest.created_at)) / 1000,
+            oldest === undefined ? 0 : (deps.clock.now().getTime() - Date.parse(oldest.created_at)) / 1000,
           )
           if (await append(events)) acknowledged = events.map((event) => event.event_id)
           else fence = undefined

@@ -68,11 +68,10 @@ create table attempts (
   primary key (merchant_id, attempt_id),
   foreign key (merchant_id, payment_id) references payments
 );
--- Never two attempts under way for one payment, and never two that succeeded. No index beside the primary key
--- begins with the merchant: on a table that is still small, the planner could take it for just as good.
-create unique index attempts_one_open on attempts (payment_id, merchant_id)
-  where state in ('sending', 'pending', 'unknown', 'action_required');
-create unique index attempts_one_approved on attempts (payment_id, merchant_id) where state = 'approved';
+-- Never two attempts of one payment that are under way or have succeeded. No index beside the primary key begins
+-- with the merchant: on a table that is still small, the planner could take it for just as good.
+create unique index attempts_one_live on attempts (payment_id, merchant_id)
+  where state in ('sending', 'pending', 'unknown', 'action_required', 'approved');
 create index attempts_of_payment on attempts (payment_id, merchant_id);
 create index attempts_due on attempts (resolve_at) where resolve_at is not null;
 

@@ -17,6 +17,8 @@ import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
 import { type Ending, httpStatusOf, type PaymentStatus, settlementOf } from './machine.ts'
+import type { IntentInsert, IntentInserted } from './queries.ts'
+import { createRouting } from './routing.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
 
@@ -43,21 +45,7 @@ export function createPayments(deps: PaymentsDeps) {
   const { store } = deps
   const running = new Set<Promise<unknown>>()
 
-  /** The card must be the merchant's, and there must be an account to charge it through. */
-  async function route(merchantId: string, input: NewPayment) {
-    const connectionId = input.connection ?? null
-    const parts = await store.findParts({
-      merchant_id: merchantId,
-      card_id: input.card,
-      connection_id: connectionId,
-    })
-    if (parts.card === null && !(await isKnownToVault(deps.vault, merchantId, input.card)))
-      throw new Failure('card_not_found', { param: 'card' })
-    const connector = parts.psp === null ? undefined : deps.connectors.get(parts.psp)
-    if (parts.connection_id === null || connector === undefined)
-      throw new Failure('connection_not_found', { param: 'connection' })
-    return { connector, connection: { connection_id: parts.connection_id, settings: parts.settings ?? {} } }
-  }
+  const routing = createRouting({ findConnection: store.findConnection, connectors: deps.connectors })
 
   async function settle(
     plan: AttemptPlan,
@@ -121,6 +109,14 @@ export function createPayments(deps: PaymentsDeps) {
     }
   }
 
+  /** The projection of card events may be a moment behind: the vault is asked before there is no such card. */
+  async function insertIntent(entry: IntentInsert): Promise<IntentInserted> {
+    const intent = await store.insertIntent(entry)
+    if (intent.verdict !== 'card_not_known') return intent
+    if (!(await isKnownToVault(deps.vault, entry.merchant_id, entry.plan.card_id))) return intent
+    return store.insertIntent({ ...entry, card_is_known: true })
+  }
+
   async function currentAnswer(
     merchantId: string,
     paymentId: string,
@@ -141,11 +137,11 @@ export function createPayments(deps: PaymentsDeps) {
       serialize: SerializePayment,
     ): Promise<StoredAnswer> {
       validate(input)
-      const { connector, connection } = await route(caller.merchant_id, input)
+      const { connector, connection } = await routing.route(caller.merchant_id, input.connection ?? null)
       const { payment, plan } = newPaymentOf(caller, input, connector.psp, connection, deps.clock.now())
       const answer = { idempotency_key: idempotencyKey, serialize }
       failpoint('platform.payments.before_intent')
-      const intent = await store.insertIntent({
+      const intent = await insertIntent({
         ...caller,
         plan,
         payment,
@@ -156,11 +152,14 @@ export function createPayments(deps: PaymentsDeps) {
         resolve_after_ms: deps.psp_deadline_ms + 5_000,
         lease_ms: deps.answer_deadline_ms + 3_000,
         event_data: serialize(payment),
+        card_is_known: false,
       })
       failpoint('platform.payments.after_intent')
       switch (intent.verdict) {
         case 'body_differs':
           throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+        case 'card_not_known':
+          throw new Failure('card_not_found', { param: 'card' })
         case 'running':
           throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
         case 'repeated':
@@ -197,7 +196,6 @@ export function createPayments(deps: PaymentsDeps) {
 
 type AnswerTarget = { idempotency_key: string; serialize: SerializePayment }
 
-/** The projection of card events may be a moment behind: ask the vault before saying there is no such card. */
 async function isKnownToVault(vault: InternalClient, merchantId: string, cardId: string): Promise<boolean> {
   if (!isId('card', cardId)) return false
   try {

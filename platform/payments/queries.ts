@@ -7,32 +7,22 @@ import type { AttemptPlan, Progress } from './attempt.ts'
 import type { Settlement } from './machine.ts'
 import type { Payment } from './schemas.ts'
 
-export type PartsKey = { merchant_id: string; card_id: string; connection_id: string | null }
-export type Parts = {
-  card: string | null
-  connection_id: string | null
-  psp: string | null
-  settings: Record<string, string> | null
-}
+export type RouteConnection = { connection_id: string; psp: string; settings: Record<string, string> }
 
-/** What a new payment needs to know: is the card known, and through which account is it charged. */
-export function findParts(database: Database, keys: PartsKey[]): Promise<Parts[]> {
-  return database.read<Parts>(merchantsOf(keys), {
-    name: 'find_parts',
-    text: `select card.card_id as card, connection.connection_id, connection.psp, connection.settings
-           from unnest($1::text[], $2::text[], $3::text[]) with ordinality
-             as wanted (merchant_id, card_id, connection_id, place)
-           left join lateral (
-             select card_id from card_facts
-             where merchant_id = wanted.merchant_id and card_id = wanted.card_id limit 1) card on true
-           left join lateral (
-             select connection_id, psp, settings from connections
-             where merchant_id = wanted.merchant_id
-               and (wanted.connection_id is null or connection_id = wanted.connection_id)
-             order by merchant_id, connection_id limit 1) connection on true
-           order by place`,
-    values: columnsOf(keys, ['merchant_id', 'card_id', 'connection_id']),
+/** The account a payment goes through: the one that is named, else the merchant's oldest. */
+export async function findConnection(
+  database: Database,
+  merchantId: string,
+  connectionId: string | null,
+): Promise<RouteConnection | undefined> {
+  const rows = await database.read<RouteConnection>([merchantId], {
+    name: 'find_route_connection',
+    text: `select connection_id, psp, settings from connections
+           where merchant_id = $1 and ($2::text is null or connection_id = $2)
+           order by merchant_id, connection_id limit 1`,
+    values: [merchantId, connectionId],
   })
+  return rows[0]
 }
 
 export type IntentInsert = Caller & {
@@ -47,6 +37,8 @@ export type IntentInsert = Caller & {
   /** How long another request with this key is told that this one is running. */
   lease_ms: number
   event_data: string
+  /** The vault has said that there is such a card: the projection, which may be a moment behind, is not asked. */
+  card_is_known: boolean
 }
 
 export type IntentInserted =
@@ -55,9 +47,11 @@ export type IntentInserted =
   | { verdict: 'running' }
   | { verdict: 'abandoned'; payment_id: string }
   | { verdict: 'body_differs' }
+  | { verdict: 'card_not_known' }
 
 type IntentRow = {
   inserted: boolean
+  card_is_known: boolean
   same_body: boolean | null
   leased: boolean | null
   object_id: string | null
@@ -71,10 +65,10 @@ const insertIntentsText = `
     select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
       $8::text[], $9::text[], $10::json[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
       $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::int[], $23::int[],
-      $24::json[])
+      $24::json[], $25::boolean[])
     with ordinality as input (merchant_id, payment_id, attempt_id, amount_minor, currency, card_id, capture,
       initiator, reference, metadata, connection_id, psp, created_at, event_id, audit_id, actor, key_id,
-      request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data, place)
+      request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data, card_was_found, place)
   ), known as materialized (
     select input.place, record.* from input cross join lateral (
       select record.body_hmac = input.body_hmac as same_body, record.lease_until > now() as leased,
@@ -82,12 +76,19 @@ const insertIntentsText = `
       from idempotency_records record
       where record.merchant_id = input.merchant_id and record.operation = 'payments.create'
         and record.idempotency_key = input.idempotency_key limit 1) record
+  ), without_card as materialized (
+    select input.place from input left join lateral (
+      select card_id from card_facts
+      where card_facts.merchant_id = input.merchant_id and card_facts.card_id = input.card_id limit 1) fact on true
+    where not card_was_found and fact.card_id is null
   ), claimed as materialized (
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id, lease_until,
       expires_at)
     select merchant_id, 'payments.create', idempotency_key, body_hmac, payment_id,
       now() + lease_ms * interval '1 ms', now() + interval '30 days'
-    from input where place not in (select place from known) order by merchant_id, idempotency_key
+    from input
+    where place not in (select place from known) and place not in (select place from without_card)
+    order by merchant_id, idempotency_key
     on conflict do nothing
     returning object_id
   ), accepted as materialized (
@@ -113,13 +114,15 @@ const insertIntentsText = `
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select event_id, merchant_id, 'payment.created', payment_id, event_data, created_at from accepted
   )
-  select accepted.place is not null as inserted, known.same_body, known.leased, known.object_id,
+  select accepted.place is not null as inserted, without_card.place is null as card_is_known, known.same_body, known.leased, known.object_id,
     known.response_status, known.response_body
-  from input left join accepted using (place) left join known using (place) order by place`
+  from input left join accepted using (place) left join known using (place)
+    left join without_card using (place)
+  order by place`
 
-export async function insertIntents(database: Database, entries: IntentInsert[]): Promise<IntentInserted[]> {
+function intentsStatement(entries: IntentInsert[]): Statement {
   const plans = entries.map((entry) => entry.plan)
-  const rows = await database.commit<IntentRow>(merchantsOf(entries), {
+  return {
     name: 'insert_intents',
     text: insertIntentsText,
     values: [
@@ -138,19 +141,14 @@ export async function insertIntents(database: Database, entries: IntentInsert[])
         'source_address',
         'idempotency_key',
       ]),
-      ...columnsOf(entries, ['body_hmac', 'resolve_after_ms', 'lease_ms', 'event_data']),
+      ...columnsOf(entries, ['body_hmac', 'resolve_after_ms', 'lease_ms', 'event_data', 'card_is_known']),
     ],
-  })
-  const results = rows.map(intentOf)
-  const raced = entries.filter((_entry, index) => results[index] === undefined)
-  // The key was taken by a batch that committed beside this one: asking again finds its record.
-  const again = raced.length === 0 ? [] : await insertIntents(database, raced)
-  return results.map((result) => result ?? again.shift()!)
+  }
 }
 
 function intentOf(row: IntentRow): IntentInserted | undefined {
   if (row.inserted) return { verdict: 'inserted' }
-  if (row.object_id === null) return undefined
+  if (row.object_id === null) return row.card_is_known ? undefined : { verdict: 'card_not_known' }
   if (!row.same_body) return { verdict: 'body_differs' }
   if (row.response_status !== null)
     return { verdict: 'repeated', answer: { status: row.response_status, body: row.response_body! } }
@@ -159,21 +157,14 @@ function intentOf(row: IntentRow): IntentInserted | undefined {
 
 export type ProgressUpdate = Progress & { merchant_id: string; attempt_id: string }
 
-export function updateProgress(database: Database, entries: ProgressUpdate[]): Promise<true[]> {
-  return inKeyOrder(entries, attemptKeyOf, async (ordered) => {
-    const statements = ordered.map((entry) => ({
-      name: 'update_progress',
-      text: `update attempts set answers = $3, card_version_id = $4, updated_at = now()
-             where merchant_id = $1 and attempt_id = $2`,
-      values: [entry.merchant_id, entry.attempt_id, JSON.stringify(entry.answers), entry.card_version_id],
-    }))
-    await database.commitAll(merchantsOf(ordered), statements)
-    return ordered.map(() => true as const)
-  })
+function progressStatement(entry: ProgressUpdate): Statement {
+  return {
+    name: 'update_progress',
+    text: `update attempts set answers = $3, card_version_id = $4, updated_at = now()
+           where merchant_id = $1 and attempt_id = $2`,
+    values: [entry.merchant_id, entry.attempt_id, JSON.stringify(entry.answers), entry.card_version_id],
+  }
 }
-
-const attemptKeyOf = (entry: { merchant_id: string; attempt_id: string }) =>
-  `${entry.merchant_id}|${entry.attempt_id}`
 
 export type SettlementUpdate = {
   merchant_id: string
@@ -251,15 +242,63 @@ function settleStatement(entry: SettlementUpdate): Statement {
   }
 }
 
-/** For each whether it changed; false where the attempt had ended already. */
-export function settleAttempts(database: Database, entries: SettlementUpdate[]): Promise<boolean[]> {
-  return inKeyOrder(entries, attemptKeyOf, async (ordered) => {
-    const rows = await database.commitAll<{ changed: boolean }>(
-      merchantsOf(ordered),
-      ordered.map(settleStatement),
-    )
-    return rows.map(([row]) => row!.changed)
+/** One thing to write; several kinds share a transaction, because what is dear is the commit. */
+export type PaymentWrite =
+  | { kind: 'intent'; entry: IntentInsert }
+  | { kind: 'progress'; entry: ProgressUpdate }
+  | { kind: 'settlement'; entry: SettlementUpdate }
+
+/** What came of it. A settlement is not applied where its attempt had ended already. */
+export type PaymentWritten =
+  | { kind: 'intent'; intent: IntentInserted }
+  | { kind: 'progress' }
+  | { kind: 'settlement'; applied: boolean }
+
+const keyOf = ({ kind, entry }: PaymentWrite) =>
+  kind === 'intent'
+    ? ` ${entry.merchant_id}|${entry.idempotency_key}`
+    : `${entry.merchant_id}|${entry.attempt_id}|${kind}`
+
+/** Writes a batch in one transaction: the intents as one statement, then each change in the order of its key. */
+export function writePayments(database: Database, writes: PaymentWrite[]): Promise<PaymentWritten[]> {
+  return inKeyOrder(writes, keyOf, async (ordered) => {
+    const intents = ordered.flatMap((write) => (write.kind === 'intent' ? [write.entry] : []))
+    const changes = ordered.flatMap((write) => (write.kind === 'intent' ? [] : [write]))
+    const statements = [
+      ...(intents.length > 0 ? [intentsStatement(intents)] : []),
+      ...changes.map((write) =>
+        write.kind === 'progress' ? progressStatement(write.entry) : settleStatement(write.entry),
+      ),
+    ]
+    const merchants = merchantsOf(ordered.map((write) => write.entry))
+    const rows = await database.commitAll<IntentRow & { changed: boolean }>(merchants, statements)
+    const inserted = intents.length > 0 ? (rows.shift() ?? []) : []
+    // Intents come first in the order of keys, so their results come first as well.
+    return [
+      ...(await intentsWritten(database, intents, inserted)),
+      ...changes.map(({ kind }, index) =>
+        kind === 'progress' ? { kind } : { kind, applied: rows[index]![0]!.changed },
+      ),
+    ]
   })
+}
+
+async function intentsWritten(
+  database: Database,
+  intents: IntentInsert[],
+  rows: IntentRow[],
+): Promise<PaymentWritten[]> {
+  const results = rows.map(intentOf)
+  const raced = intents.filter((_entry, index) => results[index] === undefined)
+  // The key was taken by a batch that committed beside this one: asking again finds its record.
+  const again =
+    raced.length === 0
+      ? []
+      : await writePayments(
+          database,
+          raced.map((entry) => ({ kind: 'intent', entry }) as const),
+        )
+  return results.map((intent) => (intent === undefined ? again.shift()! : { kind: 'intent', intent }))
 }
 
 const jsonOrNull = (value: unknown) => (value === null ? null : JSON.stringify(value))

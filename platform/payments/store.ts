@@ -9,29 +9,15 @@ import type { Payment } from './schemas.ts'
 
 export type PaymentStore = ReturnType<typeof createPaymentStore>
 
-const writeLimits = { batch_max: 128, in_flight_max: 1, queue_max: 2_000 }
+/** One batch of writes is under way at a time: it takes along all that came meanwhile, of whatever kind. */
+const writeLimits = { batch_max: 128, in_flight_max: 1, queue_max: 4_000 }
 const readLimits = { batch_max: 128, in_flight_max: 2, queue_max: 4_000 }
 
 export function createPaymentStore(database: Database) {
-  const intents = createGroupCommit({
-    name: 'payments.intent',
-    write: (entries: queries.IntentInsert[]) => queries.insertIntents(database, entries),
+  const writes = createGroupCommit({
+    name: 'payments.write',
+    write: (entries: queries.PaymentWrite[]) => queries.writePayments(database, entries),
     ...writeLimits,
-  })
-  const progress = createGroupCommit({
-    name: 'payments.progress',
-    write: (entries: queries.ProgressUpdate[]) => queries.updateProgress(database, entries),
-    ...writeLimits,
-  })
-  const settlements = createGroupCommit({
-    name: 'payments.settle',
-    write: (entries: queries.SettlementUpdate[]) => queries.settleAttempts(database, entries),
-    ...writeLimits,
-  })
-  const parts = createGroupCommit({
-    name: 'payments.parts',
-    write: (entries: queries.PartsKey[]) => queries.findParts(database, entries),
-    ...readLimits,
   })
   const lookups = createGroupCommit({
     name: 'payments.read',
@@ -40,13 +26,22 @@ export function createPaymentStore(database: Database) {
   })
 
   return {
-    findParts: parts.add,
-    insertIntent: intents.add,
+    findConnection: (merchantId: string, connectionId: string | null) =>
+      queries.findConnection(database, merchantId, connectionId),
+    async insertIntent(entry: queries.IntentInsert): Promise<queries.IntentInserted> {
+      const written = await writes.add({ kind: 'intent', entry })
+      if (written.kind !== 'intent') throw new Error('a payment write got the result of another')
+      return written.intent
+    },
     async saveProgress(plan: AttemptPlan, made: Progress): Promise<void> {
-      await progress.add({ merchant_id: plan.merchant_id, attempt_id: plan.attempt_id, ...made })
+      const entry = { merchant_id: plan.merchant_id, attempt_id: plan.attempt_id, ...made }
+      await writes.add({ kind: 'progress', entry })
     },
     /** False where the attempt had ended already: then nothing was changed. */
-    settle: settlements.add,
+    async settle(entry: queries.SettlementUpdate): Promise<boolean> {
+      const written = await writes.add({ kind: 'settlement', entry })
+      return written.kind === 'settlement' && written.applied
+    },
     /** Keeps the first answer of a key, and gives the one that is kept. */
     storeAnswer: (merchantId: string, idempotencyKey: string, answer: StoredAnswer): Promise<StoredAnswer> =>
       queries.storeAnswer(database, merchantId, idempotencyKey, answer),
@@ -56,7 +51,8 @@ export function createPaymentStore(database: Database) {
       reads.listPayments(database, merchantId, filter),
     findPlan: (merchantId: string, attemptId: string) => reads.findPlan(database, merchantId, attemptId),
     async drain(): Promise<void> {
-      for (const group of [parts, intents, progress, settlements, lookups]) await group.drain()
+      await writes.drain()
+      await lookups.drain()
     },
   }
 }

@@ -1,0 +1,99 @@
+/**
+ * One SIGKILL at every place there is a failpoint, before and after each effect of tokenizing and charging. The
+ * list of places is the product's own, so a new one is tried as well, and one that is not reached fails.
+ */
+import assert from 'node:assert/strict'
+import { type Failpoint, failpoints } from '@coffer/core/failpoint.ts'
+import { type Checked, checkEverything, describeChecked, setFaults, untilSettled } from '../support/checkers.ts'
+import { goodNumbers } from '../support/card-numbers.ts'
+import type { Scope } from '../support/postgres.ts'
+import { createMerchant, type Merchant } from '../support/retrying-merchant.ts'
+import { type Place, type RoleProcesses, startRoleProcesses } from '../support/role-processes.ts'
+import { within } from '../support/within.ts'
+
+export type Crash = {
+  failpoint: Failpoint
+  /** Which time the place is reached. */
+  hit: number
+  /** What is killed by itself at the place, and what with it. */
+  place: 'vault' | 'platform'
+}
+
+/** A charge passes these at each of its two steps; the second is the one that moves money. */
+const passedByEachStep: readonly string[] = [
+  'vault.forward.before_record',
+  'vault.forward.after_record',
+  'vault.forward.after_answer',
+  'vault.forward.after_result',
+  'platform.attempt.before_step',
+  'platform.attempt.after_step_answer',
+]
+
+/** @param secondHit by which time the place is reached in a step that moves money. */
+export function crashesOf(secondHit: number): Crash[] {
+  return failpoints.flatMap((failpoint): Crash[] => {
+    const zone = failpoint.split('.')[0]
+    assert.ok(zone === 'vault' || zone === 'platform', `${failpoint}: no role of that name is killed here`)
+    const first: Crash = { failpoint, hit: 1, place: zone }
+    return passedByEachStep.includes(failpoint) ? [first, { ...first, hit: secondHit }] : [first]
+  })
+}
+
+export const nameOf = ({ failpoint, hit }: Crash) => (hit === 1 ? failpoint : `${failpoint}, time ${hit}`)
+
+export type CrashRig = { scope: Scope; roles: RoleProcesses; checked: Checked }
+
+export async function startCrashRig(scope: Scope): Promise<CrashRig> {
+  const roles = await startRoleProcesses(scope)
+  const checked: Checked = {
+    urlOf: roles.urlOf,
+    simulator_url: roles.simulator_url,
+    query: (zone, text, values) => roles.postgres.query('postgres', text, values, zone),
+  }
+  return { scope, roles, checked }
+}
+
+export function newMerchant({ scope, roles }: CrashRig): Promise<Merchant> {
+  return createMerchant(scope, roles, roles.postgres.url('coffer_access_service'))
+}
+
+/** Kills `killed` when `crash` is reached, starts them again, and checks everything once all has come to rest. */
+export async function tryCrash(rig: CrashRig, crash: Crash, killed: readonly Place[], charges: number): Promise<string> {
+  const { roles, checked } = rig
+  await roles.startMissing()
+  await setFaults(checked, { kind: 'hang_after', times: 1, match: { card_last4: '4444' } })
+  const merchant = await newMerchant(rig)
+  await merchant.connect()
+  await merchant.tokenize(goodNumbers.discover)
+  await untilSettled(checked, merchant)
+
+  await roles.stop(crash.place)
+  const armed = await roles.start(crash.place, { COFFER_FAILPOINT: `${crash.failpoint}@${crash.hit}` })
+  const working = traffic(merchant, charges, armed.exited)
+  working.catch(() => {}) // looked at below, where the crash has been seen
+  const notReached = () => `${nameOf(crash)} was not reached:\n${armed.output()}`
+  const exit = await within(60_000, notReached, armed.exited)
+  assert.equal(exit.signal, 'SIGKILL', armed.output())
+  await Promise.all(killed.map((place) => roles.kill(place)))
+  await Promise.all(killed.map((place) => roles.start(place)))
+  await working
+  await untilSettled(checked, merchant)
+  return describeChecked(await checkEverything(checked, merchant))
+}
+
+/**
+ * What passes every place: cards at once, then charges at once, then one that the PSP carries out and never
+ * answers, for the resolver. That one does not wait for charges which the crash has caught.
+ */
+async function traffic(merchant: Merchant, charges: number, crashed: Promise<unknown>): Promise<void> {
+  const { visa, amex, mastercard } = goodNumbers
+  const numbers = [visa, amex, '4000000000009995', mastercard]
+  const cards = await Promise.all(numbers.map((number) => merchant.tokenize(number)))
+  const charging = cards.slice(0, charges).map((card, index) => {
+    const capture = index % 2 === 0 ? 'automatic' : 'manual'
+    return merchant.charge({ amount: 1_000 + index, card: card.id, capture })
+  })
+  const charged = Promise.all(charging)
+  await Promise.race([charged, crashed])
+  await Promise.all([charged, merchant.charge({ amount: 2_000, card: cards.at(-1)!.id })])
+}
