@@ -35,8 +35,13 @@ export function startExpiry(relayDatabase: Database, log: Log): Expiry {
 export async function removeExpired(relayDatabase: Database): Promise<number> {
   const removed = await relayDatabase.commit([], {
     name: 'remove_expired',
-    text: `delete from idempotency_records where ctid = any(array(
-             select ctid from idempotency_records where expires_at < now() limit $1)) returning 1`,
+    text: `with expired as materialized (
+             select merchant_id, operation, idempotency_key from idempotency_records
+             where expires_at < now() limit $1)
+           delete from idempotency_records record using expired
+           where record.merchant_id = expired.merchant_id and record.operation = expired.operation
+             and record.idempotency_key = expired.idempotency_key
+           returning 1`,
     values: [batchMax],
   })
   return removed.length

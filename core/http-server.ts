@@ -73,7 +73,8 @@ export function createServer(
     requestTimeout: limits.request_timeout_ms,
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
-    return503OnClosing: true,
+    // What still comes over an open connection while we stop is answered like any other, as its last.
+    return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 200 },
     ajv: {
@@ -96,42 +97,48 @@ export function createServer(
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   server.removeContentTypeParser('text/plain')
+  const paths: { pattern: RegExp; methods: string[] }[] = []
   server.addHook('onRoute', (route) => {
     const name = `${String(route.method)} ${route.url}`
     if (route.config?.access === undefined) throw new Error(`${name} declares no access`)
     if (route.schema?.response === undefined) throw new Error(`${name} declares no response schema`)
     if (route.method === 'POST' && route.schema.body === undefined)
       throw new Error(`${name} declares no body schema`)
+    const pattern = new RegExp(`^${route.url.replaceAll(/:[a-z_]+/g, '[^/]+')}$`)
+    paths.push({ pattern, methods: [route.method].flat() })
   })
-  server.addHook('onRequest', async (_request, reply) => {
-    reply.header('request-id', _request.id)
+  // Hooks with a callback: a promise each would be made for every request.
+  server.addHook('onRequest', (request, reply, done) => {
+    reply.header('request-id', request.id)
+    done()
   })
-  server.addHook('onResponse', async (request, reply) => {
+  // A connection kept open by an answer given while we stop would hold up the stop until it is idle long enough.
+  let closing = false
+  server.addHook('preClose', (done) => {
+    closing = true
+    done()
+  })
+  server.addHook('onSend', (_request, reply, _payload, done) => {
+    if (closing) reply.header('connection', 'close')
+    done()
+  })
+  server.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'none'
-    requestsTotal.inc({ route, status: reply.statusCode })
+    const status = reply.statusCode
+    requestsTotal.inc({ route, status })
     log.debug(
-      {
-        request_id: request.id,
-        method: request.method,
-        route,
-        status: reply.statusCode,
-        duration_ms: reply.elapsedTime,
-      },
+      { request_id: request.id, method: request.method, route, status, duration_ms: reply.elapsedTime },
       'request',
     )
+    done()
   })
   server.setErrorHandler((error, request, reply) => sendFailure(failureOf(error), error, request, reply, log))
   server.setNotFoundHandler((request, reply) => {
-    const known = (['GET', 'POST', 'PATCH', 'PUT', 'DELETE'] as const).some(
-      (method) => server.findRoute({ method, url: request.url.split('?')[0]! }) !== null,
-    )
-    return sendFailure(
-      new Failure(known ? 'method_not_allowed' : 'route_not_found'),
-      undefined,
-      request,
-      reply,
-      log,
-    )
+    const path = request.url.split('?')[0]!
+    const methods = paths.filter(({ pattern }) => pattern.test(path)).flatMap((known) => known.methods)
+    if (methods.length > 0) reply.header('allow', methods.join(', '))
+    const failure = new Failure(methods.length > 0 ? 'method_not_allowed' : 'route_not_found')
+    return sendFailure(failure, undefined, request, reply, log)
   })
   return server
 }

@@ -1,5 +1,6 @@
 /** The wire shapes of calls between our own roles. */
 import { type Static, Type } from 'typebox'
+import { metadataShown } from './metadata.ts'
 
 const short = Type.String({ minLength: 1, maxLength: 100 })
 const headers = Type.Record(Type.String({ maxLength: 100 }), Type.String({ maxLength: 8_000 }))
@@ -86,3 +87,15 @@ export type ForwardLooked = Static<typeof forwardLooked>
 export const cardFactsCall = Type.Object({ merchant_id: short, card_id: short })
 export const cardFacts = Type.Object({ brand: Type.String(), bin: Type.String(), status: Type.String() })
 export type CardFacts = Static<typeof cardFacts>
+
+/** Null asks for the merchant's oldest. */
+export const connectionFactsCall = Type.Object({
+  merchant_id: short,
+  connection_id: Type.Union([short, Type.Null()]),
+})
+export const connectionFacts = Type.Object({
+  connection_id: Type.String(),
+  psp: Type.String(),
+  settings: metadataShown,
+})
+export type ConnectionFacts = Static<typeof connectionFacts>

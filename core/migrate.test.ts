@@ -61,6 +61,7 @@ test('the dump shows what the isolation rests on: grants, policies and functions
     '000001_open.sql': `create table one (a int primary key, b text default 'x');
       alter table one enable row level security; alter table one force row level security;
       create policy everyone on one using (true);
+      create function found(a int) returns int language sql return a + 1;
       create function seen() returns int language sql security definer as 'select 1';
       grant select, insert on one to public; grant update (b) on one to coffer_vault_relay;`,
   })
@@ -74,6 +75,7 @@ test('the dump shows what the isolation rests on: grants, policies and functions
     '  policy everyone for * to public using true',
     '  grant INSERT, SELECT to public',
     'function seen() returns integer security definer as select 1',
+    'function found(integer) returns integer as RETURN (a + 1)',
   ])
     assert.ok(dump.split('\n').includes(line), `${line}\nis not in\n${dump}`)
   assert.equal(await dumpSchema(url), dump)

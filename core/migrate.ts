@@ -97,7 +97,7 @@ const schemaQuery = `
     union all
     select '', 0, row_number() over (order by oid::regprocedure::text)::int, 'function ' || oid::regprocedure
       || ' returns ' || prorettype::regtype || case when prosecdef then ' security definer' else '' end
-      || ' as ' || regexp_replace(prosrc, '\\s+', ' ', 'g')
+      || ' as ' || regexp_replace(coalesce(pg_get_function_sqlbody(oid), prosrc), '\\s+', ' ', 'g')
     from pg_proc where pronamespace = 'public'::regnamespace
   )
   select line from lines order by relname, part, place`

@@ -64,7 +64,13 @@ test('sandbox.json has it all for tools, and only its owner can read it or any s
   assert.equal(modeOf('.'), 0o700)
   for (const entry of readdirSync(data_directory, { withFileTypes: true }))
     assert.equal(modeOf(entry.name), entry.isDirectory() ? 0o700 : 0o600, entry.name)
-  for (const name of ['sandbox.json', 'secret-key', 'vault-wrapping.key', 'vault-fingerprint.key', 'coffer.log'])
+  for (const name of [
+    'sandbox.json',
+    'secret-key',
+    'vault-wrapping.key',
+    'vault-fingerprint.key',
+    'coffer.log',
+  ])
     assert.ok(existsSync(join(data_directory, name)), name)
 })
 
@@ -145,7 +151,10 @@ test('Ctrl-C answers what was accepted, refuses nothing with a 5xx, and leaves n
     assert.equal(answer.status, 201, answer.text)
     assert.equal(answer.body.status, 'captured')
   }
-  assert.deepEqual([...new Set((await Promise.all(load)).flat())].filter((status) => status !== 201), [])
+  assert.deepEqual(
+    [...new Set((await Promise.all(load)).flat())].filter((status) => status !== 201),
+    [],
+  )
   assert.deepEqual(processesIn(data_directory), [])
 })
 

@@ -77,7 +77,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await forwardRoutes.publicRoutes(connections)(server)
     },
     internalRoutes: async (server) => {
-      await forwardRoutes.internalRoutes({ cards, forwards })(server)
+      await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)
     },
     tokenCheck: createTokenCheck({ audience: 'vault', accessPublicKey, access }),

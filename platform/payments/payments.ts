@@ -11,13 +11,13 @@ import { Failure } from '@coffer/core/errors.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
-import type { CardFacts } from '@coffer/core/internal-api.ts'
+import type { CardFacts, ConnectionFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
 import { type Ending, httpStatusOf, type PaymentStatus, settlementOf } from './machine.ts'
-import type { IntentInsert, IntentInserted } from './queries.ts'
+import type { IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
 import { createRouting } from './routing.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
@@ -45,7 +45,13 @@ export function createPayments(deps: PaymentsDeps) {
   const { store } = deps
   const running = new Set<Promise<unknown>>()
 
-  const routing = createRouting({ findConnection: store.findConnection, connectors: deps.connectors })
+  const routing = createRouting({
+    // As with cards, the projection of events may be a moment behind.
+    findConnection: async (merchantId, connectionId) =>
+      (await store.findConnection(merchantId, connectionId)) ??
+      findInVault(deps.vault, merchantId, connectionId),
+    connectors: deps.connectors,
+  })
 
   async function settle(
     plan: AttemptPlan,
@@ -195,6 +201,21 @@ export function createPayments(deps: PaymentsDeps) {
 }
 
 type AnswerTarget = { idempotency_key: string; serialize: SerializePayment }
+
+async function findInVault(
+  vault: InternalClient,
+  merchantId: string,
+  connectionId: string | null,
+): Promise<RouteConnection | undefined> {
+  if (connectionId !== null && !isId('connection', connectionId)) return undefined
+  const asked = { merchant_id: merchantId, connection_id: connectionId }
+  try {
+    return await vault.call<ConnectionFacts>('/internal/connection-facts', asked)
+  } catch (error) {
+    if (error instanceof Failure && error.code === 'connection_not_found') return undefined
+    throw error
+  }
+}
 
 async function isKnownToVault(vault: InternalClient, merchantId: string, cardId: string): Promise<boolean> {
   if (!isId('card', cardId)) return false

@@ -4,7 +4,7 @@ import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
 import type { AttemptPlan, Progress } from './attempt.ts'
-import type { Settlement } from './machine.ts'
+import { openStates, type Settlement } from './machine.ts'
 import type { Payment } from './schemas.ts'
 
 export type RouteConnection = { connection_id: string; psp: string; settings: Record<string, string> }
@@ -190,7 +190,7 @@ const settleText = `
   with changed as materialized (
     update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference),
       network_transaction_id = $7, cause = $8, resolve_at = now() + $9::int * interval '1 ms'
-    where merchant_id = $1 and attempt_id = $2 and state in ('sending', 'pending', 'unknown')
+    where merchant_id = $1 and attempt_id = $2 and state = any($21)
     returning state
   ), paid as (
     update payments set status = $10, decline = $11, failure = $12, updated_at = $5
@@ -238,6 +238,8 @@ function settleStatement(entry: SettlementUpdate): Statement {
       entry.response_status,
       entry.response_body,
       entry.idempotency_key,
+      // As a parameter: written out, the states would let the planner take the index of live attempts instead.
+      openStates,
     ],
   }
 }

@@ -2,6 +2,7 @@ import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { sendJsonText } from '@coffer/core/json-text.ts'
+import { storableText } from '@coffer/core/metadata.ts'
 import { limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Payments } from './payments.ts'
@@ -45,7 +46,7 @@ export function publicRoutes(payments: Payments): Routes {
           summary: 'Payments, newest first.',
           querystring: Type.Object(
             {
-              reference: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
+              reference: Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: storableText })),
               cursor: Type.Optional(Type.String({ maxLength: 100 })),
               limit: limitParameter,
             },

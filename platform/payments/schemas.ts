@@ -1,12 +1,10 @@
 /** The wire shape of a payment. */
 import { declineActions, declineReasons } from '@coffer/core/connector.ts'
 import { idPattern } from '@coffer/core/ids.ts'
+import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
 import { type Static, Type } from 'typebox'
 
-const metadata = Type.Record(Type.String({ minLength: 1, maxLength: 50 }), Type.String({ maxLength: 500 }), {
-  maxProperties: 25,
-})
 const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
   Type.Union([schema, Type.Null()])
 
@@ -14,16 +12,21 @@ export const newPayment = Type.Object(
   {
     amount: Type.Integer({ minimum: 1, maximum: Number(amountMinorMax), description: 'In minor units.' }),
     currency: Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217.' }),
-    card: Type.String({ minLength: 1, maxLength: 100 }),
+    card: Type.String({ minLength: 1, maxLength: 100, pattern: storableText }),
     capture: Type.Optional(
       Type.Union([Type.Literal('automatic'), Type.Literal('manual')], { default: 'automatic' }),
     ),
     initiator: Type.Optional(
       Type.Union([Type.Literal('customer'), Type.Literal('merchant')], { default: 'customer' }),
     ),
-    connection: Type.Optional(Type.String({ minLength: 1, maxLength: 100 })),
+    connection: Type.Optional(Type.String({ minLength: 1, maxLength: 100, pattern: storableText })),
     reference: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 255, description: 'Yours, e.g. an invoice.' }),
+      Type.String({
+        minLength: 1,
+        maxLength: 255,
+        pattern: storableText,
+        description: 'Yours, e.g. an invoice.',
+      }),
     ),
     metadata: Type.Optional(metadata),
   },
@@ -65,7 +68,7 @@ export const payment = Type.Object({
   capture: Type.String(),
   initiator: Type.String(),
   reference: orNull(Type.String()),
-  metadata,
+  metadata: metadataShown,
   decline: orNull(decline),
   failure: orNull(Type.Object({ code: Type.String(), message: Type.String() })),
   attempts: Type.Array(attempt),

@@ -7,7 +7,7 @@ import { type Failpoint, failpoints } from '@coffer/core/failpoint.ts'
 import { type Checked, checkEverything, describeChecked, setFaults, untilSettled } from '../support/checkers.ts'
 import { goodNumbers } from '../support/card-numbers.ts'
 import type { Scope } from '../support/postgres.ts'
-import { createMerchant, type Merchant } from '../support/retrying-merchant.ts'
+import { createMerchantKey, type Merchant, retryingMerchant } from '../support/retrying-merchant.ts'
 import { type Place, type RoleProcesses, startRoleProcesses } from '../support/role-processes.ts'
 import { within } from '../support/within.ts'
 
@@ -53,8 +53,9 @@ export async function startCrashRig(scope: Scope): Promise<CrashRig> {
   return { scope, roles, checked }
 }
 
-export function newMerchant({ scope, roles }: CrashRig): Promise<Merchant> {
-  return createMerchant(scope, roles, roles.postgres.url('coffer_access_service'))
+export async function newMerchant({ scope, roles }: CrashRig): Promise<Merchant> {
+  const key = await createMerchantKey(roles.postgres.url('coffer_access_service'))
+  return retryingMerchant(scope, roles, key)
 }
 
 /** Kills `killed` when `crash` is reached, starts them again, and checks everything once all has come to rest. */

@@ -111,7 +111,9 @@ async function printed(command: Command, text: string): Promise<void> {
   try {
     await Promise.race([
       eventually(() => command.output().includes(text), waiting.signal),
-      command.exited.then((exit) => assert.fail(`it ended (${exit.signal ?? exit.code}):\n${command.output()}`)),
+      command.exited.then((exit) =>
+        assert.fail(`it ended (${exit.signal ?? exit.code}):\n${command.output()}`),
+      ),
     ])
   } finally {
     waiting.abort()

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ensureFirstKey, findKey, newKeyText } from '@coffer/access/keys.ts'
 import { scopes } from '@coffer/core/http-server.ts'
-import { openDatabase } from '@coffer/core/postgres.ts'
+import { type Database, openDatabase } from '@coffer/core/postgres.ts'
 import type { Secret } from '@coffer/core/secret.ts'
 import type { Payment } from '@coffer/platform/payments/schemas.ts'
 import type { Card } from '@coffer/vault/cards/schemas.ts'
@@ -33,13 +33,16 @@ export type Call = {
   told: Told | undefined
 }
 
-export type Merchant = Awaited<ReturnType<typeof createMerchant>>
+export type Merchant = ReturnType<typeof retryingMerchant>
+export type MerchantKey = { merchant_id: string; secret_key: string }
 
 const answerPatienceMs = 20_000
+const firstPauseMs = 200
+const pauseMaxMs = 1_000
 /** A definite answer must come within this time, whatever was killed in between. */
 const givingUpMs = 90_000
 
-export async function createMerchant(scope: Scope, reached: Reached, accessDatabase: Secret<string>) {
+export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, secret_key }: MerchantKey) {
   const agent = new Agent({
     connections: 512,
     connectTimeout: 2_000,
@@ -47,7 +50,6 @@ export async function createMerchant(scope: Scope, reached: Reached, accessDatab
     bodyTimeout: answerPatienceMs,
   })
   scope.after(() => agent.destroy())
-  const { merchant_id, secret_key } = await createKey(accessDatabase)
   const calls: Call[] = []
 
   /** One try. Undefined where there was no answer. */
@@ -65,8 +67,7 @@ export async function createMerchant(scope: Scope, reached: Reached, accessDatab
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       })
-      const retryAfterMs = Number(answer.headers['retry-after'] ?? '0.2') * 1_000
-      return { status: answer.statusCode, text: await answer.body.text(), retryAfterMs }
+      return { status: answer.statusCode, text: await answer.body.text() }
     } catch {
       return undefined
     }
@@ -84,7 +85,7 @@ export async function createMerchant(scope: Scope, reached: Reached, accessDatab
       }
       const last = answer === undefined ? 'no answer' : `${answer.status} ${answer.text}`
       if (performance.now() > deadlineMs) throw new Error(`no definite answer for ${call.key}; the last: ${last}`)
-      await delay(Math.min(answer?.retryAfterMs ?? 200, 1_000))
+      await delay(Math.min(firstPauseMs * 2 ** (call.tries - 1), pauseMaxMs))
     }
   }
 
@@ -152,14 +153,25 @@ function mayRepeat({ status, text }: Told): boolean {
   }
 }
 
-async function createKey(accessDatabase: Secret<string>) {
-  const database = openDatabase({ url: accessDatabase, name: 'test', connections_max: 1, log: quietLog })
+/** A new merchant, with one key. */
+export async function createMerchantKey(accessDatabase: Secret<string>): Promise<MerchantKey> {
   const secret_key = newKeyText('sandbox')
+  const key = { text: secret_key, mode: 'sandbox', merchant_name: 'Test', owner: 'test', scopes } as const
+  await withDatabase(accessDatabase, (database) => ensureFirstKey(database, key))
+  return findMerchantKey(accessDatabase, secret_key)
+}
+
+/** Whose key it is. */
+export async function findMerchantKey(accessDatabase: Secret<string>, secret_key: string): Promise<MerchantKey> {
+  const known = await withDatabase(accessDatabase, (database) => findKey(database, 'sandbox', secret_key))
+  assert.ok(known !== undefined, 'there is no such key')
+  return { merchant_id: known.merchant_id, secret_key }
+}
+
+async function withDatabase<Result>(url: Secret<string>, work: (database: Database) => Promise<Result>) {
+  const database = openDatabase({ url, name: 'test', connections_max: 1, log: quietLog })
   try {
-    const key = { text: secret_key, mode: 'sandbox', merchant_name: 'Test', owner: 'test', scopes } as const
-    await ensureFirstKey(database, key)
-    const { merchant_id } = (await findKey(database, 'sandbox', secret_key))!
-    return { merchant_id, secret_key }
+    return await work(database)
   } finally {
     await database.close()
   }

@@ -1,16 +1,7 @@
 /** The wire shape of a card. Fields in: number, expiry, name, customer, metadata, cvc. No number comes out. */
 import { idPattern } from '@coffer/core/ids.ts'
+import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
 import { type Static, Type } from 'typebox'
-
-/** PostgreSQL text cannot hold a NUL. */
-export const noNul = '^[^\\u0000]*$'
-
-/** The names' rule is a pattern, and no other name is let in: without one, anything would pass under it. */
-export const metadata = Type.Record(
-  Type.String({ pattern: '^[^\\u0000]{1,50}$' }),
-  Type.String({ maxLength: 500, pattern: noNul }),
-  { maxProperties: 25, additionalProperties: false },
-)
 
 export const newCard = Type.Object(
   {
@@ -20,9 +11,14 @@ export const newCard = Type.Object(
     cvc: Type.Optional(
       Type.String({ pattern: '^[0-9]{3,4}$', description: 'Kept in memory only, for one use.' }),
     ),
-    cardholder_name: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: noNul })),
+    cardholder_name: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: storableText })),
     customer: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 255, pattern: noNul, description: "Your customer's id." }),
+      Type.String({
+        minLength: 1,
+        maxLength: 255,
+        pattern: storableText,
+        description: "Your customer's id.",
+      }),
     ),
     metadata: Type.Optional(metadata),
   },
@@ -43,7 +39,7 @@ export const card = Type.Object({
   fingerprint: Type.String({ pattern: idPattern('fingerprint') }),
   cardholder_name: Type.Union([Type.String(), Type.Null()]),
   customer: Type.Union([Type.String(), Type.Null()]),
-  metadata,
+  metadata: metadataShown,
   created_at: Type.String(),
   updated_at: Type.String(),
 })
@@ -56,7 +52,7 @@ export const revealRequest = Type.Object(
     reason: Type.String({
       minLength: 3,
       maxLength: 500,
-      pattern: noNul,
+      pattern: storableText,
       description: 'Goes into the audit trail.',
     }),
   },

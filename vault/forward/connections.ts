@@ -5,6 +5,7 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
+import type { ConnectionFacts } from '@coffer/core/internal-api.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
 import { refuseCardNumberIn } from '../cards/validation.ts'
@@ -64,6 +65,16 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
 
     async list(merchantId: string): Promise<Connection[]> {
       return (await queries.listConnections(deps.database, merchantId)).map(connectionOf)
+    },
+
+    /** What may be known outside of the one named, else of the oldest. @throws Failure connection_not_found */
+    async facts(merchantId: string, connectionId: string | null): Promise<ConnectionFacts> {
+      const row =
+        connectionId === null
+          ? (await queries.listConnections(deps.database, merchantId))[0]
+          : await queries.findConnection(deps.database, merchantId, connectionId)
+      if (row === undefined) throw new Failure('connection_not_found')
+      return { connection_id: row.connection_id, psp: row.psp, settings: row.settings }
     },
 
     async change(caller: Caller, connectionId: string, input: ConnectionChange): Promise<Connection> {

@@ -45,6 +45,9 @@ export function isPublicAddress(address: string): boolean {
 
 const isLoopbackName = (host: string) => host === '127.0.0.1' || host === 'localhost'
 
+/** As it is written: what a URL parser would repair or drop is refused. */
+const originPattern = /^[a-z]+:\/\/[^/?#@\\]+\/?$/i
+
 /** The origin of a base URL. @throws Failure destination_not_allowed saying which rule it breaks. */
 export function checkBaseUrl(baseUrl: string, allowLoopback: boolean): string {
   const refuse = (detail: string) => new Failure('destination_not_allowed', { param: 'base_url', detail })
@@ -52,7 +55,7 @@ export function checkBaseUrl(baseUrl: string, allowLoopback: boolean): string {
     throw refuse('It is not an absolute URL in ASCII.')
   const url = new URL(baseUrl)
   if (url.username !== '' || url.password !== '') throw refuse('It holds a user name or password.')
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || /[?#@\\]/.test(baseUrl))
+  if (url.pathname !== '/' || !originPattern.test(baseUrl))
     throw refuse('It must be an origin only, without path or query.')
   if (allowLoopback && isLoopbackName(url.hostname) && /^https?:$/.test(url.protocol)) return url.origin
   if (url.protocol !== 'https:') throw refuse('It is not https.')

@@ -3,6 +3,8 @@ import type { Routes } from '@coffer/core/http-server.ts'
 import {
   cardFacts,
   cardFactsCall,
+  connectionFacts,
+  connectionFactsCall,
   forwardCall,
   forwardLook,
   forwardLooked,
@@ -52,7 +54,7 @@ export function publicRoutes(connections: Connections): Routes {
 }
 
 /** For the platform only: it knows what to send, the vault decides whether and fills in what is secret. */
-export function internalRoutes(deps: { cards: Cards; forwards: Forwards }): Routes {
+export function internalRoutes(deps: { cards: Cards; connections: Connections; forwards: Forwards }): Routes {
   return async (server) => {
     server.post(
       '/internal/forwards',
@@ -82,6 +84,15 @@ export function internalRoutes(deps: { cards: Cards; forwards: Forwards }): Rout
         const { brand, bin, status } = await deps.cards.find(request.body.merchant_id, request.body.card_id)
         return { brand, bin, status }
       },
+    )
+
+    server.post(
+      '/internal/connection-facts',
+      {
+        config: { access: { service: ['platform'] } },
+        schema: { body: connectionFactsCall, response: { 200: connectionFacts } },
+      },
+      (request) => deps.connections.facts(request.body.merchant_id, request.body.connection_id),
     )
   }
 }

@@ -1,6 +1,6 @@
 import { idPattern } from '@coffer/core/ids.ts'
+import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
 import { type Static, Type } from 'typebox'
-import { metadata, noNul } from '../cards/schemas.ts'
 
 const settings = metadata
 const baseUrl = Type.String({
@@ -12,7 +12,7 @@ const secret = Type.String({ pattern: '^[\\x21-\\x7e]{8,1000}$', description: "T
 export const newConnection = Type.Object(
   {
     psp: Type.String({ pattern: '^[a-z0-9_-]{1,50}$' }),
-    name: Type.String({ minLength: 1, maxLength: 100, pattern: noNul }),
+    name: Type.String({ minLength: 1, maxLength: 100, pattern: storableText }),
     base_url: baseUrl,
     secret,
     settings: Type.Optional(settings),
@@ -33,7 +33,7 @@ export const connection = Type.Object({
   psp: Type.String(),
   name: Type.String(),
   base_url: Type.String(),
-  settings,
+  settings: metadataShown,
   created_at: Type.String(),
   updated_at: Type.String(),
 })

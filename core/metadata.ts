@@ -1,0 +1,21 @@
+/** Free text and metadata as clients may send them. */
+import { Type } from 'typebox'
+
+/** What PostgreSQL's text can hold, and its JSON can read back: no NUL, and no half of a character. */
+export const storableText = '^[^\\u0000\\ud800-\\udfff]*$'
+
+/** The names' rule is a pattern, and no other name is let in: without one, anything would pass under it. */
+export const metadata = Type.Record(
+  Type.String({ pattern: '^[^\\u0000\\ud800-\\udfff]{1,50}$' }),
+  Type.String({ maxLength: 500, pattern: storableText }),
+  { maxProperties: 25, additionalProperties: false },
+)
+
+/**
+ * The same on its way out. The serializer takes a names' pattern without Unicode, so with one it would leave out
+ * names of ours.
+ */
+export const metadataShown = Type.Unsafe<Record<string, string>>({
+  type: 'object',
+  additionalProperties: { type: 'string' },
+})

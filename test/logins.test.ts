@@ -1,0 +1,184 @@
+// SEC-15: what each login of PostgreSQL may do, tried as that login. The rights come from the migrations.
+
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { newId } from '@coffer/core/ids.ts'
+import { zones } from '../main/databases.ts'
+import { logins, type Zone } from '../main/sandbox-secrets.ts'
+import { type Login, startTestPostgres } from './support/postgres.ts'
+
+const postgres = await startTestPostgres({ after })
+const denied = { code: '42501' }
+
+const migratorOf = (zone: Zone): Login => logins[zone][0]
+const servingLogins = zones.flatMap((zone) => logins[zone].slice(1).map((login) => ({ zone, login })))
+
+async function tablesOf(zone: Zone): Promise<string[]> {
+  const text = `select relname from pg_class where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace order by 1`
+  return (await postgres.query(migratorOf(zone), text)).map((row) => row['relname'] as string)
+}
+
+/** What a login may do with each table of its zone, as the catalog says, columns included. */
+async function rightsOf(login: Login, zone: Zone): Promise<Record<string, string>> {
+  const rows = await postgres.query(
+    migratorOf(zone),
+    `select relname, array_to_string(array(
+       select privilege from unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
+       where has_table_privilege($1, c.oid, privilege)
+         or (privilege in ('select', 'insert', 'update', 'references') and has_any_column_privilege($1, c.oid, privilege))), ' ') as rights
+     from pg_class c where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace`,
+    [login],
+  )
+  const held = rows.filter((row) => row['rights'] !== '')
+  return Object.fromEntries(held.map((row) => [row['relname'], row['rights']])) as Record<string, string>
+}
+
+test("no login may enter another zone's database", async () => {
+  for (const zone of zones)
+    for (const other of zones.filter((one) => one !== zone))
+      for (const login of logins[other])
+        await assert.rejects(
+          postgres.query(login, 'select 1', [], zone),
+          { code: '42501', message: `permission denied for database "coffer_${zone}"` },
+          `${login} in ${zone}`,
+        )
+})
+
+test("the platform's logins can read no table of the vault, even let into its database", async () => {
+  const tables = await tablesOf('vault')
+  assert.ok(tables.includes('card_versions') && tables.includes('data_keys'))
+  for (const login of logins.platform) {
+    assert.deepEqual(await rightsOf(login, 'vault'), {}, login)
+    await postgres.query('postgres', `grant connect on database coffer_vault to ${login}`)
+    try {
+      for (const table of tables)
+        await assert.rejects(postgres.query(login, `select * from ${table}`, [], 'vault'), denied, `${login}: ${table}`)
+    } finally {
+      await postgres.query('postgres', `revoke connect on database coffer_vault from ${login}`)
+    }
+  }
+})
+
+test("the vault's relay sees the outbox and when idempotency records expire, and no card", async () => {
+  const login = 'coffer_vault_relay'
+  const rights = await rightsOf(login, 'vault')
+  assert.deepEqual(rights, { outbox: 'select delete', idempotency_records: 'select delete' })
+  for (const table of ['cards', 'card_versions', 'instruments', 'data_keys', 'audit_records', 'connections', 'forwards'])
+    await assert.rejects(postgres.query(login, `select * from ${table}`), denied, table)
+  await assert.rejects(postgres.query(login, 'select response_body from idempotency_records'), denied)
+  await assert.rejects(postgres.query(login, 'select body_hmac from idempotency_records'), denied)
+  await assert.rejects(postgres.query(login, `insert into outbox (event_id) values ('x')`), denied)
+})
+
+test("the vault's service may only add to the audit trail and the outbox: not read, change or remove", async () => {
+  const login = 'coffer_vault_service'
+  const rights = await rightsOf(login, 'vault')
+  assert.equal(rights['audit_records'], 'insert')
+  assert.equal(rights['outbox'], 'insert')
+  for (const statement of [
+    'select * from audit_records',
+    'select count(*) from audit_records',
+    `update audit_records set actor = 'another'`,
+    'delete from audit_records',
+    'truncate audit_records',
+    'select * from outbox',
+    'delete from outbox',
+  ])
+    await assert.rejects(postgres.query(login, statement), denied, statement)
+})
+
+test("the vault's service cannot change what is append-only, and removes nothing", async () => {
+  const login = 'coffer_vault_service'
+  for (const [table, rights] of Object.entries(await rightsOf(login, 'vault')))
+    assert.doesNotMatch(rights, /delete|truncate|references|trigger/, table)
+  for (const statement of [
+    `update card_versions set last4 = '0000'`,
+    `update cards set fingerprint = 'fpr_x'`,
+    `update instruments set fingerprint = 'fpr_x'`,
+    `update data_keys set wrapped_key = ''`,
+    `update key_checks set check_value = ''`,
+    `update idempotency_records set response_body = ''`,
+    `update forwards set attempt_id = 'att_x'`,
+    `update connections set merchant_id = 'mer_x'`,
+    'delete from cards',
+  ])
+    await assert.rejects(postgres.query(login, statement), denied, statement)
+})
+
+test('no serving login may define, alter or drop anything, or become somebody who may', async () => {
+  for (const { zone, login } of servingLogins) {
+    const table = (await tablesOf(zone))[0]!
+    for (const statement of [
+      'create table mine (a int)',
+      'create temporary table mine (a int)',
+      'create schema mine',
+      `create function mine() returns int language sql as 'select 1'`,
+      `alter table ${table} add mine int`,
+      `alter table ${table} disable row level security`,
+      `create policy mine on ${table} using (true)`,
+      `drop table ${table}`,
+      `create index mine on ${table} ((1))`,
+      `grant select on ${table} to public`,
+      `set role ${migratorOf(zone)}`,
+      'set role postgres',
+      'set session authorization postgres',
+      'create role mine',
+      'alter system set fsync = off',
+      `copy ${table} to program 'true'`,
+      'select pg_read_file($$/etc/passwd$$)',
+    ]) {
+      const attempt = postgres.query(login, statement)
+      // A grant without the right to grant is no error, only without effect.
+      if (statement.startsWith('grant')) await attempt.catch((error) => assert.equal(error.code, '42501'))
+      else await assert.rejects(attempt, denied, `${login}: ${statement}`)
+    }
+  }
+  const risky = await postgres.query(
+    'postgres',
+    `select rolname from pg_roles where rolname like 'coffer%'
+       and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)`,
+  )
+  assert.deepEqual(risky, [])
+  assert.deepEqual(await postgres.query('postgres', `select * from pg_auth_members where member::regrole::text like 'coffer%'`), [])
+})
+
+test('nobody at all has a right on a table for everybody, and only its migrator owns it', async () => {
+  for (const zone of zones) {
+    const rows = await postgres.query(
+      migratorOf(zone),
+      `select relname, pg_get_userbyid(relowner) as owner,
+         exists (select from aclexplode(relacl) where grantee = 0) as open_to_all
+       from pg_class where relkind in ('r', 'p', 'v', 'm', 'S', 'f') and relnamespace = 'public'::regnamespace`,
+    )
+    for (const row of rows)
+      assert.deepEqual([row['owner'], row['open_to_all']], [migratorOf(zone), false], `${zone}: ${row['relname']}`)
+  }
+})
+
+test('SEC-13: every table that names a merchant shows a service only the merchants its transaction names', async () => {
+  // The relays hand on what belongs to all merchants, and see nothing else of them. Access knows who is who.
+  for (const [zone, login] of [['vault', 'coffer_vault_service'], ['platform', 'coffer_platform_service']] as const) {
+    const held = Object.keys(await rightsOf(login, zone))
+    const rows = await postgres.query(
+      migratorOf(zone),
+      `select relname, relrowsecurity, (
+         select string_agg(pg_get_expr(polqual, polrelid), ' or ') from pg_policy
+         where polrelid = c.oid and $2::regrole = any(polroles)) as condition
+       from pg_class c where relname = any($1)
+         and exists (select from pg_attribute a where attrelid = c.oid and attname = 'merchant_id')`,
+      [held, login],
+    )
+    assert.ok(rows.length >= 5)
+    for (const row of rows)
+      assert.deepEqual([row['relrowsecurity'], row['condition']], [true, 'is_visible(merchant_id)'], `${row['relname']}`)
+  }
+})
+
+test('SEC-13: a service login that names no merchant sees no row of any of them', async () => {
+  await postgres.query(
+    'coffer_vault_migrator',
+    `insert into instruments (merchant_id, number_hmac, fingerprint) values ($1, sha256('x'), 'fpr_x')`,
+    [newId('merchant')],
+  )
+  assert.deepEqual(await postgres.query('coffer_vault_service', 'select * from instruments'), [])
+})

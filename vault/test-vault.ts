@@ -1,0 +1,56 @@
+/** A vault for tests: its real parts on a real PostgreSQL, with merchants of their own. */
+import { randomBytes } from 'node:crypto'
+import type { Caller } from '@coffer/core/caller.ts'
+import { newId } from '@coffer/core/ids.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import { Secret } from '@coffer/core/secret.ts'
+import type { TestPostgres } from '../test/support/postgres.ts'
+import { createCards, type SerializeCard } from './cards/cards.ts'
+import type { NewCard } from './cards/schemas.ts'
+import { createCvcLeases } from './forward/cvc-leases.ts'
+import { openKeyring, type RootKeys } from './keys/keyring.ts'
+
+export function newRootKey(): Secret<string> {
+  return new Secret(randomBytes(32).toString('base64'))
+}
+
+export function rootKeysOf(postgres: TestPostgres): RootKeys {
+  return {
+    wrapping: new Secret(postgres.environment['VAULT_WRAPPING_KEY']!),
+    fingerprint: new Secret(postgres.environment['VAULT_FINGERPRINT_KEY']!),
+  }
+}
+
+export async function openTestVault(postgres: TestPostgres, wrap: (database: Database) => Database = (same) => same) {
+  const database = wrap(postgres.open('coffer_vault_service', { connections_max: 8 }))
+  const keyring = await openKeyring(database, rootKeysOf(postgres))
+  const cvcLeases = createCvcLeases()
+  const clock = { now: () => new Date('2026-11-22T12:00:00.123Z') }
+  const cards = createCards({ database, keyring, clock, cvcLeases })
+  return { database, keyring, cvcLeases, cards }
+}
+
+export function newCaller(merchantId: string = newId('merchant')): Caller {
+  return {
+    merchant_id: merchantId,
+    actor: 'ada',
+    key_id: newId('apiKey'),
+    request_id: newId('request'),
+    source_address: '192.0.2.7',
+  }
+}
+
+export const testCard = (changes: Partial<NewCard> = {}): NewCard => ({
+  number: '4242424242424242',
+  exp_month: 12,
+  exp_year: 2030,
+  ...changes,
+})
+
+export const serialize: SerializeCard = (card) => JSON.stringify(card)
+
+/** What a merchant has in a table, as its migrator sees it: without row-level security. */
+export function rowsOf(postgres: TestPostgres, table: string, merchantId: string) {
+  const text = `select * from ${table} where merchant_id = $1`
+  return postgres.query('coffer_vault_migrator', text, [merchantId])
+}
