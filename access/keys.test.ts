@@ -4,12 +4,7 @@ import { after, test } from 'node:test'
 import { createServer, mount, scopes } from '@coffer/core/http-server.ts'
 import { newId } from '@coffer/core/ids.ts'
 import { Secret } from '@coffer/core/secret.ts'
-import {
-  createTokenCheck,
-  serviceIdentity,
-  signRoleAssertion,
-  type UserToken,
-} from '@coffer/core/tokens.ts'
+import { createTokenCheck, serviceIdentity, signRoleAssertion, type UserToken } from '@coffer/core/tokens.ts'
 import { quietLog, startTestPostgres } from '../test/support/postgres.ts'
 import { ensureFirstKey, findKey, newKeyText } from './keys.ts'
 import { start } from './start-access.ts'
@@ -22,7 +17,13 @@ const keyIdOf = (text: string) => `key_${text.slice(8, 34)}`
 
 async function addKey(text = newKeyText('sandbox')): Promise<string> {
   const mode = text.startsWith('sk_live_') ? 'live' : 'sandbox'
-  await ensureFirstKey(database, { text, mode, merchant_name: 'A merchant', owner: 'ada', scopes: ['cards:read'] })
+  await ensureFirstKey(database, {
+    text,
+    mode,
+    merchant_name: 'A merchant',
+    owner: 'ada',
+    scopes: ['cards:read'],
+  })
   return text
 }
 
@@ -61,7 +62,9 @@ test('SEC-16: a key is found by its text, and only a digest of it is in the data
   assert.equal(found?.key_id, keyIdOf(text))
   assert.equal(found?.owner, 'ada')
   assert.deepEqual(found?.scopes, ['cards:read'])
-  const [row] = await postgres.query('coffer_access_migrator', 'select * from api_keys where key_id = $1', [keyIdOf(text)])
+  const [row] = await postgres.query('coffer_access_migrator', 'select * from api_keys where key_id = $1', [
+    keyIdOf(text),
+  ])
   assert.deepEqual(row!['key_hash'], hash('sha256', text, 'buffer'))
   assert.ok(!JSON.stringify(row).includes(text.slice(34)))
 })
@@ -96,7 +99,10 @@ test('the first key is made once, with one merchant, however often it is asked f
 test('a first key of the other mode or of another shape stops the start', async () => {
   const wish = { merchant_name: 'm', owner: 'o', scopes }
   for (const text of [newKeyText('live'), 'sk_test_short', `${newKeyText('sandbox')}x`])
-    await assert.rejects(ensureFirstKey(database, { ...wish, text, mode: 'sandbox' }), /must look like sk_test_/)
+    await assert.rejects(
+      ensureFirstKey(database, { ...wish, text, mode: 'sandbox' }),
+      /must look like sk_test_/,
+    )
 })
 
 test('the service login can change nothing of a key but its revocation, and delete none', async () => {
@@ -146,7 +152,9 @@ const checkOf = (audience: string) =>
 
 test('a key is exchanged for a token of at most 60 seconds that every zone believes', async (t) => {
   const call = await running(t)
-  const { status, body } = await call('/internal/token-exchange', { api_key: environment['FIRST_SECRET_KEY'] })
+  const { status, body } = await call('/internal/token-exchange', {
+    api_key: environment['FIRST_SECRET_KEY'],
+  })
   assert.equal(status, 200)
   const token: UserToken = await checkOf('vault').user(body.token)
   assert.deepEqual([...token.scopes], [...scopes])
@@ -172,7 +180,12 @@ test('a role gets service tokens for the audiences it has business with, and for
   assert.equal((await checkOf('vault').service(body.token)).role, 'platform')
   await assert.rejects(async () => checkOf('platform').service(body.token), { code: 'unauthenticated' })
   await assert.rejects(async () => checkOf('vault').user(body.token), { code: 'unauthenticated' })
-  for (const [role, audience] of [['platform', 'coffer'], ['platform', 'access'], ['vault', 'vault'], ['vault', 'platform']] as const)
+  for (const [role, audience] of [
+    ['platform', 'coffer'],
+    ['platform', 'access'],
+    ['vault', 'vault'],
+    ['vault', 'platform'],
+  ] as const)
     assert.equal((await tokenFor(role, audience)).status, 403, `${role} to ${audience}`)
 })
 

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { server_flags } from '../main/server-flags.mjs'
 import { type StartedProcess, startProcess } from './processes.ts'
 
 /** What the sandbox writes for tools; only what the benchmark reads. */
@@ -23,8 +24,6 @@ type StartInput = {
   onSpawn: (started: StartedProcess) => void
 }
 
-/** The flags the launcher gives the server: what is measured runs as it does in use. */
-const SERVER_FLAGS = ['--disable-proto=delete', '--disable-sigusr1', '--no-addons']
 const START_DEADLINE_MS = 60_000
 
 /**
@@ -33,7 +32,7 @@ const START_DEADLINE_MS = 60_000
  */
 export async function startProduct(input: StartInput & { stripe_url: string }): Promise<Product> {
   const started = startProcess({
-    args: [...SERVER_FLAGS, input.entry, 'start', '--port', 'auto'],
+    args: [...server_flags, input.entry, 'start', '--port', 'auto'],
     cwd: input.repository,
     env: {
       COFFER_DATA_DIR: input.data_directory,
@@ -55,7 +54,7 @@ export async function startSimulator(input: StartInput): Promise<Simulator> {
   const port = await freePort()
   const started = startProcess({
     args: [
-      ...SERVER_FLAGS,
+      ...server_flags,
       '--import',
       join(import.meta.dirname, 'simulator-clock.ts'),
       ...[input.entry, 'start', '--role', 'simulators', '--port', String(port)],

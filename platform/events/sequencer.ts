@@ -95,7 +95,10 @@ export function startSequencer(deps: {
             oldest === undefined ? 0 : (deps.clock.now().getTime() - Date.parse(oldest.created_at)) / 1000,
           )
           if (await append(events)) acknowledged = events.map((event) => event.event_id)
-          else fence = undefined
+          else {
+            fence = undefined
+            log.warn({ reason: source.name }, 'another process has taken the sequencer over: nothing was appended')
+          }
           pauseMs = events.length === batchMax ? 0 : events.length > 0 ? busyPauseMs : idlePauseMs
         }
       } catch (error) {

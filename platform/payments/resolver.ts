@@ -49,8 +49,8 @@ export function startResolver(deps: ResolverDeps): Resolver {
     while (!stopping.signal.aborted) {
       let pauseMs = idlePauseMs
       try {
-        const { claimed, oldest_open_seconds } = await queries.claimDue(deps.relayDatabase, claimedMax)
-        oldestUnknown.set(oldest_open_seconds)
+        const claimed = await queries.claimDue(deps.relayDatabase, claimedMax)
+        oldestUnknown.set(await queries.oldestUnknownSeconds(deps.relayDatabase))
         if (claimed.length > 0) failpoint('platform.resolver.after_claim')
         await Promise.all(claimed.map((due) => resolve(deps, due)))
         if (claimed.length === claimedMax) pauseMs = 0

@@ -4,8 +4,14 @@
  */
 import assert from 'node:assert/strict'
 import { type Failpoint, failpoints } from '@coffer/core/failpoint.ts'
-import { type Checked, checkEverything, describeChecked, setFaults, untilSettled } from '../support/checkers.ts'
 import { goodNumbers } from '../support/card-numbers.ts'
+import {
+  type Checked,
+  checkEverything,
+  describeChecked,
+  setFaults,
+  untilSettled,
+} from '../support/checkers.ts'
 import type { Scope } from '../support/postgres.ts'
 import { createMerchantKey, type Merchant, retryingMerchant } from '../support/retrying-merchant.ts'
 import { type Place, type RoleProcesses, startRoleProcesses } from '../support/role-processes.ts'
@@ -59,7 +65,12 @@ export async function newMerchant({ scope, roles }: CrashRig): Promise<Merchant>
 }
 
 /** Kills `killed` when `crash` is reached, starts them again, and checks everything once all has come to rest. */
-export async function tryCrash(rig: CrashRig, crash: Crash, killed: readonly Place[], charges: number): Promise<string> {
+export async function tryCrash(
+  rig: CrashRig,
+  crash: Crash,
+  killed: readonly Place[],
+  charges: number,
+): Promise<string> {
   const { roles, checked } = rig
   await roles.startMissing()
   await setFaults(checked, { kind: 'hang_after', times: 1, match: { card_last4: '4444' } })

@@ -57,7 +57,9 @@ test('kill -9 of the whole process group during 200 payments/s: every acknowledg
   await load.finished
   await untilSettled(checked, merchant)
   const seen = describeChecked(await checkEverything(checked, merchant))
-  t.diagnostic(`note: kill -9 of everything, twice: ${sent} requests sent, ${lost} of them under way: ${seen}`)
+  t.diagnostic(
+    `note: kill -9 of everything, twice: ${sent} requests sent, ${lost} of them under way: ${seen}`,
+  )
   assert.deepEqual(await product.stop(), { code: 0, signal: null }, product.output())
 })
 
@@ -86,7 +88,9 @@ function startLoad(merchant: Merchant, cards: string[]) {
     while (!stopping) {
       const seconds = (performance.now() - startedMs) / 1_000
       for (; count.payments < seconds * paymentsPerSecond; count.payments++)
-        sent.push(merchant.charge({ amount: 100 + count.payments, card: cards[count.payments % cards.length]! }))
+        sent.push(
+          merchant.charge({ amount: 100 + count.payments, card: cards[count.payments % cards.length]! }),
+        )
       for (; count.cards < seconds * cardsPerSecond; count.cards++)
         sent.push(merchant.tokenize(numbers[count.cards % numbers.length]!))
       await delay(tickMs)

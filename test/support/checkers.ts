@@ -35,8 +35,10 @@ export async function untilSettled(product: Checked, { merchant_id }: Merchant):
       return (await product.query(zone, text, [merchant_id]))[0]!['count'] as number
     }
     return {
-      open_attempts: await count('platform', 'attempts where (resolve_at is not null or state in '
-        + "('sending', 'pending', 'unknown')) and"),
+      open_attempts: await count(
+        'platform',
+        'attempts where (resolve_at is not null or state in ' + "('sending', 'pending', 'unknown')) and",
+      ),
       vault_outbox: await count('vault', 'outbox where'),
       platform_outbox: await count('platform', 'outbox where'),
     }
@@ -97,7 +99,9 @@ async function eachOf<Item>(items: Item[], look: (item: Item) => Promise<void>):
 export async function checkCardsAreKept(merchant: Merchant): Promise<void> {
   await eachOf(toldTo<Card>(merchant, '/v1/cards'), async ({ call, body }) => {
     assert.deepEqual(await merchant.read<Card>(`/v1/cards/${body.id}`), body)
-    const revealed = await merchant.read<RevealedCard>(`/v1/cards/${body.id}/reveal`, { reason: 'crash test' })
+    const revealed = await merchant.read<RevealedCard>(`/v1/cards/${body.id}/reveal`, {
+      reason: 'crash test',
+    })
     assert.equal(revealed.number, call.body['number'], `${body.id} reveals another number`)
   })
 }
@@ -118,7 +122,11 @@ export function checkPaymentsAreKept(merchant: Merchant, payments: Payment[]): v
 export async function checkAnswersAreRepeated(merchant: Merchant): Promise<void> {
   await eachOf(merchant.calls, async (call) => {
     assert.ok(call.told !== undefined, `${call.key} never had a definite answer`)
-    assert.deepEqual(await merchant.insist({ ...call, told: undefined }), call.told, 'another answer for the same key')
+    assert.deepEqual(
+      await merchant.insist({ ...call, told: undefined }),
+      call.told,
+      'another answer for the same key',
+    )
   })
   for (const path of ['/v1/cards', '/v1/payments'] as const) {
     const call = merchant.calls.find((candidate) => candidate.path === path)
@@ -129,7 +137,8 @@ export async function checkAnswersAreRepeated(merchant: Merchant): Promise<void>
   }
 }
 
-const moved = (row: LedgerRow) => row.status === 'succeeded' || row.status === 'authorized' || row.status === 'refunded'
+const moved = (row: LedgerRow) =>
+  row.status === 'succeeded' || row.status === 'authorized' || row.status === 'refunded'
 
 /** I2, I3: at most one successful charge a payment, and payment and charge say the same. */
 export function checkChargesAndPayments(ledger: LedgerRow[], payments: Payment[]): void {
@@ -157,7 +166,8 @@ export function checkChargesAndPayments(ledger: LedgerRow[], payments: Payment[]
     assert.equal(payment.amount_captured, charge.amount_captured, at)
     assert.equal(attempt.psp_reference, charge.payment_intent, at)
   }
-  for (const [reference, count] of perReference) assert.ok(count <= 1, `reference ${reference}: ${count} charges`)
+  for (const [reference, count] of perReference)
+    assert.ok(count <= 1, `reference ${reference}: ${count} charges`)
 }
 
 /** I3, over all merchants: no charge in the ledger that no attempt knows, and no payment open or failed with one. */
@@ -216,7 +226,8 @@ export async function checkOncePerKey(product: Checked, { merchant_id, calls }: 
     const rows = await product.query(zone, `select count(*)::int as count from ${from}`, [merchant_id])
     return rows[0]!['count']
   }
-  const made = (path: Call['path']) => calls.filter((call) => call.path === path && call.told!.status < 300).length
+  const made = (path: Call['path']) =>
+    calls.filter((call) => call.path === path && call.told!.status < 300).length
   const [cards, payments] = [made('/v1/cards'), made('/v1/payments')]
   const of = 'where merchant_id = $1'
   assert.deepEqual(
@@ -267,6 +278,9 @@ export async function readLedger({ simulator_url }: Reached): Promise<LedgerRow[
 
 /** Replaces the faults the simulated PSP shows; without any, it shows none. */
 export async function setFaults({ simulator_url }: Reached, ...faults: object[]): Promise<void> {
-  const answer = await request(`${simulator_url}/_sim/faults`, { method: 'PUT', body: JSON.stringify({ faults }) })
+  const answer = await request(`${simulator_url}/_sim/faults`, {
+    method: 'PUT',
+    body: JSON.stringify({ faults }),
+  })
   assert.equal(answer.statusCode, 200, await answer.body.text())
 }

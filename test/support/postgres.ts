@@ -1,6 +1,6 @@
 /**
- * A real PostgreSQL for a test file: the embedded one, with every zone's database, logins and migrations, in a
- * temporary folder. Start one a file and give each test merchants of its own.
+ * A real PostgreSQL for a test file: the embedded one, with every zone's database, logins and migrations, in
+ * a temporary folder. Start one a file and give each test merchants of its own.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -84,7 +84,8 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
         return { status: answer.status, text: answer.text }
       }
       const last = answer === undefined ? 'no answer' : `${answer.status} ${answer.text}`
-      if (performance.now() > deadlineMs) throw new Error(`no definite answer for ${call.key}; the last: ${last}`)
+      if (performance.now() > deadlineMs)
+        throw new Error(`no definite answer for ${call.key}; the last: ${last}`)
       await delay(Math.min(firstPauseMs * 2 ** (call.tries - 1), pauseMaxMs))
     }
   }
@@ -125,8 +126,16 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
       return JSON.parse(text) as Card
     },
     /** Whatever becomes of it, there is a payment. */
-    async charge(fields: { amount: number; card: string; capture?: 'automatic' | 'manual' }): Promise<Payment> {
-      const { status, text } = await call('/v1/payments', { currency: 'EUR', reference: randomUUID(), ...fields })
+    async charge(fields: {
+      amount: number
+      card: string
+      capture?: 'automatic' | 'manual'
+    }): Promise<Payment> {
+      const { status, text } = await call('/v1/payments', {
+        currency: 'EUR',
+        reference: randomUUID(),
+        ...fields,
+      })
       assert.ok(status === 201 || status === 202, `${status} ${text}`)
       return JSON.parse(text) as Payment
     },
@@ -134,7 +143,9 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
     async connect(): Promise<void> {
       const secret = `sk_test_${merchant_id.replaceAll('_', '')}_1`
       const body = { psp: 'stripe', name: 'Stripe', base_url: reached.simulator_url, secret }
-      const made = await within(30_000, 'a connection cannot be made', () => ask('POST', '/v1/connections', body))
+      const made = await within(30_000, 'a connection cannot be made', () =>
+        ask('POST', '/v1/connections', body),
+      )
       assert.equal(made.status, 201, made.text)
       await within(30_000, 'the connection is not known to the platform', async () => {
         const events = await ask('GET', '/v1/events')
@@ -162,7 +173,10 @@ export async function createMerchantKey(accessDatabase: Secret<string>): Promise
 }
 
 /** Whose key it is. */
-export async function findMerchantKey(accessDatabase: Secret<string>, secret_key: string): Promise<MerchantKey> {
+export async function findMerchantKey(
+  accessDatabase: Secret<string>,
+  secret_key: string,
+): Promise<MerchantKey> {
   const known = await withDatabase(accessDatabase, (database) => findKey(database, 'sandbox', secret_key))
   assert.ok(known !== undefined, 'there is no such key')
   return { merchant_id: known.merchant_id, secret_key }

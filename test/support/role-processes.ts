@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
 import { request } from 'undici'
-import { startTestPostgres, type Scope, type TestPostgres } from './postgres.ts'
+import { type Scope, startTestPostgres, type TestPostgres } from './postgres.ts'
 import { type Command, type Exit, runCommand, temporaryFolder } from './product.ts'
 import { within } from './within.ts'
 
@@ -155,7 +155,8 @@ async function statusOf(url: string): Promise<number | undefined> {
 
 /** Nothing of a process group may be left, whatever was done to it. */
 function assertGone(started: RoleProcess[]): void {
-  for (const { pid } of started) assert.throws(() => process.kill(-pid, 0), { code: 'ESRCH' }, `${pid} is left`)
+  for (const { pid } of started)
+    assert.throws(() => process.kill(-pid, 0), { code: 'ESRCH' }, `${pid} is left`)
 }
 
 async function choosePlaces(): Promise<Record<Place, RolePlace>> {

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, test } from 'node:test'
-import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import { newId } from '@coffer/core/ids.ts'
-import { CommitUnknown, type Database } from '@coffer/core/postgres.ts'
 import { startTestPostgres } from '../../test/support/postgres.ts'
-import { cardNumberPlace, seal } from '../keys/sealed-text.ts'
 import { newCaller, openTestVault, rowsOf, serialize, testCard } from '../test-vault.ts'
-import { type CardInsert, insertCards } from './queries.ts'
 import type { Card, NewCard } from './schemas.ts'
 
 const postgres = await startTestPostgres({ after })
@@ -20,7 +16,9 @@ const tables = ['cards', 'card_versions', 'audit_records', 'outbox', 'idempotenc
 
 const countsOf = async (merchant: string) =>
   Object.fromEntries(
-    await Promise.all(tables.map(async (table) => [table, (await rowsOf(postgres, table, merchant)).length] as const)),
+    await Promise.all(
+      tables.map(async (table) => [table, (await rowsOf(postgres, table, merchant)).length] as const),
+    ),
   )
 
 type Wish = { caller?: ReturnType<typeof newCaller>; input?: Partial<NewCard>; key?: string | null }
@@ -40,10 +38,18 @@ test('what is answered is kept: card, version, audit record, event, and the numb
     [card.brand, card.bin, card.last4, card.exp_month, card.exp_year, card.status],
     ['visa', '42424242', '4242', 12, 2030, 'active'],
   )
-  assert.deepEqual([card.cardholder_name, card.customer, card.metadata], [input.cardholder_name, 'cus_1', input.metadata])
+  assert.deepEqual(
+    [card.cardholder_name, card.customer, card.metadata],
+    [input.cardholder_name, 'cus_1', input.metadata],
+  )
   assert.deepEqual(await cards.get(merchant, card.id), card)
   assert.deepEqual(await countsOf(merchant), {
-    cards: 1, card_versions: 1, audit_records: 1, outbox: 1, idempotency_records: 1, instruments: 1,
+    cards: 1,
+    card_versions: 1,
+    audit_records: 1,
+    outbox: 1,
+    idempotency_records: 1,
+    instruments: 1,
   })
   const [version] = await rowsOf(postgres, 'card_versions', merchant)
   const [audit] = await rowsOf(postgres, 'audit_records', merchant)
@@ -73,7 +79,11 @@ test('the same number of a merchant has one fingerprint, of another merchant ano
   const caller = newCaller()
   const of = async (wish: Wish) => parsed(await create(wish)).fingerprint
   const first = await of({ caller })
-  const together = await Promise.all([of({ caller }), of({ caller }), of({ caller, input: { exp_year: 2031 } })])
+  const together = await Promise.all([
+    of({ caller }),
+    of({ caller }),
+    of({ caller, input: { exp_year: 2031 } }),
+  ])
   assert.deepEqual(new Set([first, ...together]), new Set([first]))
   assert.notEqual(await of({ caller, input: { number: otherNumber } }), first)
   assert.notEqual(await of({ caller: newCaller() }), first)
@@ -92,7 +102,12 @@ test('F-22: a hundred requests with one key make one card and get one answer, by
   const all = await Promise.all(Array.from({ length: 100 }, () => create({ caller, key: 'same' })))
   assert.equal(new Set(all.map((answer) => `${answer.status} ${answer.body}`)).size, 1)
   assert.deepEqual(await countsOf(caller.merchant_id), {
-    cards: 1, card_versions: 1, audit_records: 1, outbox: 1, idempotency_records: 1, instruments: 1,
+    cards: 1,
+    card_versions: 1,
+    audit_records: 1,
+    outbox: 1,
+    idempotency_records: 1,
+    instruments: 1,
   })
   const later = await create({ caller, key: 'same' })
   assert.equal(later.body, all[0]!.body)
@@ -133,7 +148,9 @@ test("a customer's text is given back as it came, whatever it looks like, also w
     const card = parsed(first)
     assert.deepEqual([card.cardholder_name, card.customer, card.metadata], [text, text, { [text]: text }])
     assert.deepEqual(await cards.get(caller.merchant_id, card.id), card)
-    const event = (await rowsOf(postgres, 'outbox', caller.merchant_id)).find((row) => row['object_id'] === card.id)
+    const event = (await rowsOf(postgres, 'outbox', caller.merchant_id)).find(
+      (row) => row['object_id'] === card.id,
+    )
     assert.deepEqual(event!['data'], card)
   }
 })
@@ -154,11 +171,18 @@ test('many reads share a look-up, each with its own card', async () => {
   const ids = await Promise.all(
     Array.from({ length: 40 }, async (_, index) => {
       const caller = callers[index % 2]!
-      return { caller, id: parsed(await create({ caller, input: { exp_year: 2030 + (index % 9) } })).id, year: 2030 + (index % 9) }
+      return {
+        caller,
+        id: parsed(await create({ caller, input: { exp_year: 2030 + (index % 9) } })).id,
+        year: 2030 + (index % 9),
+      }
     }),
   )
   const found = await Promise.all(ids.map(({ caller, id }) => cards.get(caller.merchant_id, id)))
-  assert.deepEqual(found.map((card) => [card.id, card.exp_year]), ids.map(({ id, year }) => [id, year]))
+  assert.deepEqual(
+    found.map((card) => [card.id, card.exp_year]),
+    ids.map(({ id, year }) => [id, year]),
+  )
 })
 
 test('SEC-18: a reveal gives the number, and its audit record says who, why and which bytes', async () => {
@@ -166,9 +190,14 @@ test('SEC-18: a reveal gives the number, and its audit record says who, why and 
   const { id } = parsed(await create({ caller, input: { cardholder_name: 'Ada' } }))
   const revealed = await cards.reveal({ ...caller, actor: 'grace' }, id, 'a chargeback')
   assert.deepEqual([revealed.number, revealed.exp_month, revealed.cardholder_name], [number, 12, 'Ada'])
-  const audit = (await rowsOf(postgres, 'audit_records', caller.merchant_id)).filter((row) => row['action'] === 'card.reveal')
+  const audit = (await rowsOf(postgres, 'audit_records', caller.merchant_id)).filter(
+    (row) => row['action'] === 'card.reveal',
+  )
   assert.equal(audit.length, 1)
-  assert.deepEqual([audit[0]!['actor'], audit[0]!['reason'], audit[0]!['object_id']], ['grace', 'a chargeback', id])
+  assert.deepEqual(
+    [audit[0]!['actor'], audit[0]!['reason'], audit[0]!['object_id']],
+    ['grace', 'a chargeback', id],
+  )
   assert.equal((audit[0]!['ciphertext_hash'] as Buffer).length, 32)
 })
 
@@ -188,7 +217,10 @@ test('SEC-18, I12: the audit record is committed before the number leaves; where
   assert.deepEqual(log, ['committed', 'answered'])
   await postgres.query('coffer_vault_migrator', 'revoke insert on audit_records from coffer_vault_service')
   try {
-    await assert.rejects(cards.reveal(caller, id, 'a reason'), (error: Error) => !JSON.stringify(error).includes(number))
+    await assert.rejects(
+      cards.reveal(caller, id, 'a reason'),
+      (error: Error) => !JSON.stringify(error).includes(number),
+    )
     await assert.rejects(create({ caller }))
   } finally {
     await postgres.query('coffer_vault_migrator', 'grant insert on audit_records to coffer_vault_service')
@@ -200,143 +232,28 @@ test('SEC-18, I12: the audit record is committed before the number leaves; where
 test('a card number is no reason to reveal one: reasons are stored as they are', async () => {
   const caller = newCaller()
   const { id } = parsed(await create({ caller }))
-  await assert.rejects(cards.reveal(caller, id, `is it ${otherNumber}?`), { code: 'card_number_in_wrong_field', param: 'reason' })
+  await assert.rejects(cards.reveal(caller, id, `is it ${otherNumber}?`), {
+    code: 'card_number_in_wrong_field',
+    param: 'reason',
+  })
   assert.equal((await rowsOf(postgres, 'audit_records', caller.merchant_id)).length, 1)
 })
 
 test("SEC-06, F-26: a number put in another card's row is not revealed", async () => {
   const caller = newCaller()
-  const [one, other] = [parsed(await create({ caller })), parsed(await create({ caller, input: { number: otherNumber } }))]
+  const [one, other] = [
+    parsed(await create({ caller })),
+    parsed(await create({ caller, input: { number: otherNumber } })),
+  ]
   await postgres.query(
     'coffer_vault_migrator',
-    `update card_versions set number_encrypted = (select number_encrypted from card_versions where card_id = $1) where card_id = $2`,
+    `update card_versions set number_encrypted = (select number_encrypted from card_versions where card_id = $1)
+     where card_id = $2`,
     [one.id, other.id],
   )
   await assert.rejects(cards.reveal(caller, other.id, 'a reason'), /authenticate|unsupported state/i)
   assert.equal((await cards.reveal(caller, one.id, 'a reason')).number, number)
   assert.equal((await rowsOf(postgres, 'audit_records', caller.merchant_id)).length, 3)
-})
-
-/** A row as `create` makes it, for batches of our own choosing. */
-async function entry(merchant: string, changes: Partial<CardInsert> & { customer?: string } = {}): Promise<CardInsert> {
-  const dataKey = await vault.keyring.forEncryption(merchant)
-  const place = { merchant_id: merchant, card_id: newId('card'), card_version_id: newId('cardVersion') }
-  const fingerprint = newId('fingerprint')
-  const at = '2026-11-22T12:00:00.000Z'
-  const card: Card = {
-    id: place.card_id, object: 'card', status: 'active', version: place.card_version_id, brand: 'visa', bin: '42424242',
-    last4: '4242', exp_month: 12, exp_year: 2030, fingerprint, cardholder_name: null, customer: changes.customer ?? null,
-    metadata: {}, created_at: at, updated_at: at,
-  }
-  const answer = JSON.stringify(card)
-  return {
-    ...newCaller(merchant),
-    ...place,
-    card,
-    number_hmac: vault.keyring.numberHmac(merchant, number),
-    fingerprint_if_new: fingerprint,
-    data_key_id: dataKey.data_key_id,
-    number_encrypted: seal(dataKey, cardNumberPlace(place), number),
-    audit_id: newId('audit'),
-    event_id: newId('event'),
-    event_data: answer,
-    idempotency_key: null,
-    body_hmac: null,
-    response_body: answer,
-    ...changes,
-  }
-}
-
-const keyed = (key: string, body = 1) => ({ idempotency_key: key, body_hmac: Buffer.alloc(32, body) })
-
-test('within one batch, a key used twice makes one card, and its other bodies are told apart', async () => {
-  const merchant = newId('merchant')
-  const batch = [
-    await entry(merchant, keyed('a')),
-    await entry(merchant, keyed('a')),
-    await entry(merchant, keyed('b')),
-    await entry(merchant),
-    await entry(merchant, keyed('a')),
-  ]
-  const verdicts = (await insertCards(vault.database, batch)).map((one) => one.verdict)
-  assert.deepEqual(verdicts.toSorted(), ['inserted', 'inserted', 'inserted', 'repeated', 'repeated'])
-  assert.deepEqual([verdicts[2], verdicts[3]], ['inserted', 'inserted'])
-  const next = [await entry(merchant, keyed('a', 2)), await entry(merchant, keyed('c', 1)), await entry(merchant, keyed('c', 2))]
-  const nextVerdicts = (await insertCards(vault.database, next)).map((one) => one.verdict)
-  assert.equal(nextVerdicts[0], 'body_differs')
-  assert.deepEqual(nextVerdicts.slice(1).sort(), ['body_differs', 'inserted'])
-  assert.equal((await rowsOf(postgres, 'cards', merchant)).length, 4)
-})
-
-test('batches that commit beside each other agree on keys and fingerprints, and never deadlock', async () => {
-  const merchants = [newId('merchant'), newId('merchant')]
-  const batches = await Promise.all(
-    Array.from({ length: 6 }, () =>
-      Promise.all(
-        Array.from({ length: 24 }, (_, index) => entry(merchants[index % 2]!, index % 3 === 0 ? {} : keyed(`k${index % 8}`))),
-      ),
-    ),
-  )
-  // Each in an order of its own: rows are locked in key order all the same.
-  const results = await Promise.all(batches.map((batch, turn) => insertCards(vault.database, turn % 2 === 0 ? batch : batch.toReversed())))
-  const fingerprints = new Map<string, Set<string>>()
-  for (const row of (await Promise.all(merchants.map((merchant) => rowsOf(postgres, 'cards', merchant)))).flat()) {
-    const merchant = row['merchant_id'] as string
-    fingerprints.set(merchant, (fingerprints.get(merchant) ?? new Set()).add(row['fingerprint'] as string))
-  }
-  for (const merchant of merchants) assert.equal(fingerprints.get(merchant)?.size, 1)
-  const inserted = results.flat().filter((one) => one.verdict === 'inserted').length
-  const rows = await Promise.all(merchants.map((merchant) => rowsOf(postgres, 'cards', merchant)))
-  assert.equal(rows.flat().length, inserted)
-  const keys = await Promise.all(merchants.map((merchant) => rowsOf(postgres, 'idempotency_records', merchant)))
-  const withoutKey = batches.length * 8
-  assert.equal(inserted, withoutKey + keys.flat().length)
-  for (const record of keys.flat()) {
-    const card = rows.flat().find((row) => row['card_id'] === record['object_id'])
-    assert.equal(JSON.parse(record['response_body'] as string).fingerprint, card!['fingerprint'])
-  }
-})
-
-test('a row that breaks a rule of the database fails alone; its neighbours in the batch are kept', async () => {
-  const merchants = [newId('merchant'), newId('merchant'), newId('merchant')]
-  const group = createGroupCommit({
-    name: 'test.cards',
-    write: (entries: CardInsert[]) => insertCards(vault.database, entries),
-    batch_max: 64,
-    in_flight_max: 2,
-    queue_max: 1_000,
-  })
-  const bad: Record<number, Partial<CardInsert> & { customer?: string }> = {
-    3: { customer: 'c'.repeat(256) },
-    11: { customer: 'with a \0' },
-    20: { number_encrypted: Buffer.alloc(1) },
-    21: { body_hmac: Buffer.alloc(3), idempotency_key: 'k' },
-  }
-  const entries = await Promise.all(Array.from({ length: 40 }, (_, index) => entry(merchants[index % 3]!, bad[index] ?? {})))
-  const settled = await Promise.allSettled(entries.map((one) => group.add(one)))
-  const failed = settled.flatMap((one, index) => (one.status === 'rejected' ? [index] : []))
-  assert.deepEqual(failed, Object.keys(bad).map(Number))
-  const kept = (await Promise.all(merchants.map((merchant) => rowsOf(postgres, 'cards', merchant)))).flat()
-  assert.deepEqual(
-    new Set(kept.map((row) => row['card_id'])),
-    new Set(entries.filter((_, index) => bad[index] === undefined).map((one) => one.card_id)),
-  )
-})
-
-test('a batch of which a part was committed is never reported as if none of it were', async () => {
-  const merchant = newId('merchant')
-  let calls = 0
-  const failing: Database = {
-    ...vault.database,
-    commit(merchants, statement) {
-      if (++calls > 1) return Promise.reject(Object.assign(new Error('lost'), { code: '23514' }))
-      return vault.database.commit(merchants, statement)
-    },
-  }
-  const batch = [await entry(merchant), await entry(merchant, keyed('a')), await entry(merchant, keyed('a'))]
-  await assert.rejects(insertCards(failing, batch), CommitUnknown)
-  assert.equal(calls, 2)
-  assert.equal((await rowsOf(postgres, 'cards', merchant)).length, 2)
 })
 
 test('a CVC is kept for the new card only: a repeated request brings none back', async () => {

