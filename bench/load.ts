@@ -243,7 +243,10 @@ function createTally(job: LoadJob, window: Window) {
       if (!isWithin(closed_loop ? now : waiting.since_ms)) return
       const count = counts.get(waiting.scenario)!
       count.requests += 1
-      if (error !== undefined) return countError(count, error, body())
+      if (error !== undefined) {
+        countError(count, error, body())
+        return
+      }
       const latency_ms = now - waiting.since_ms
       count.latencies.add(latency_ms)
       if (closed_loop || waiting.scenario.name !== 'payment') return

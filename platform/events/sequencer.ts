@@ -97,7 +97,10 @@ export function startSequencer(deps: {
           if (await append(events)) acknowledged = events.map((event) => event.event_id)
           else {
             fence = undefined
-            log.warn({ reason: source.name }, 'another process has taken the sequencer over: nothing was appended')
+            log.warn(
+              { reason: source.name },
+              'another process has taken the sequencer over: nothing was appended',
+            )
           }
           pauseMs = events.length === batchMax ? 0 : events.length > 0 ? busyPauseMs : idlePauseMs
         }

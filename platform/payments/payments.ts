@@ -15,15 +15,15 @@ import type { CardFacts, ConnectionFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
+import { type AnswerTarget, createAnswers, type SerializePayment } from './answers.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
-import { type Ending, httpStatusOf, type PaymentStatus, settlementOf } from './machine.ts'
+import { type Ending, httpStatusOf, settlementOf } from './machine.ts'
 import type { IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
 import { createRouting } from './routing.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
 
 export type Payments = ReturnType<typeof createPayments>
-export type SerializePayment = (payment: Payment) => string
 
 export type PaymentsDeps = {
   store: PaymentStore
@@ -45,6 +45,7 @@ export function createPayments(deps: PaymentsDeps) {
   const { store } = deps
   const running = new Set<Promise<unknown>>()
 
+  const answers = createAnswers(deps)
   const routing = createRouting({
     // As with cards, the projection of events may be a moment behind.
     findConnection: async (merchantId, connectionId) =>
@@ -75,7 +76,7 @@ export function createPayments(deps: PaymentsDeps) {
     })
     failpoint('platform.attempt.after_settle')
     // Somebody else has settled it in the meantime: what they wrote is the answer.
-    return changed ? stored : currentAnswer(plan.merchant_id, plan.payment_id, answer)
+    return changed ? stored : answers.current(plan.merchant_id, plan.payment_id, answer)
   }
 
   /** Until the payment is settled; the client may have been answered before that. */
@@ -90,48 +91,12 @@ export function createPayments(deps: PaymentsDeps) {
     return settle(plan, payment, ending, answer)
   }
 
-  /** At the deadline the durable payment is the answer, and stays it for this idempotency key. */
-  async function answerInTime(
-    work: Promise<StoredAnswer>,
-    merchantId: string,
-    paymentId: string,
-    answer: AnswerTarget,
-  ) {
-    let timer: NodeJS.Timeout | undefined
-    const deadline = new Promise<undefined>((resolve) => {
-      timer = setTimeout(resolve, deps.answer_deadline_ms, undefined)
-    })
-    try {
-      const done = await Promise.race([work, deadline])
-      return done ?? (await currentAnswer(merchantId, paymentId, answer))
-    } catch (error) {
-      deps.log.error(
-        { payment_id: paymentId, error },
-        'a payment could not be settled: the resolver takes it',
-      )
-      return currentAnswer(merchantId, paymentId, answer)
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
   /** The projection of card events may be a moment behind: the vault is asked before there is no such card. */
   async function insertIntent(entry: IntentInsert): Promise<IntentInserted> {
     const intent = await store.insertIntent(entry)
     if (intent.verdict !== 'card_not_known') return intent
     if (!(await isKnownToVault(deps.vault, entry.merchant_id, entry.plan.card_id))) return intent
     return store.insertIntent({ ...entry, card_is_known: true })
-  }
-
-  async function currentAnswer(
-    merchantId: string,
-    paymentId: string,
-    answer: AnswerTarget,
-  ): Promise<StoredAnswer> {
-    const payment = await store.get(merchantId, paymentId)
-    if (payment === undefined) throw new Failure('internal_error')
-    const current = { status: httpStatusOf(payment.status as PaymentStatus), body: answer.serialize(payment) }
-    return store.storeAnswer(merchantId, answer.idempotency_key, current)
   }
 
   return {
@@ -171,12 +136,12 @@ export function createPayments(deps: PaymentsDeps) {
         case 'repeated':
           return intent.answer
         case 'abandoned':
-          return currentAnswer(caller.merchant_id, intent.payment_id, answer)
+          return answers.current(caller.merchant_id, intent.payment_id, answer)
         case 'inserted': {
           const work = carryOut(connector, plan, payment, answer)
           const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
           running.add(tracked)
-          return answerInTime(work, caller.merchant_id, payment.id, answer)
+          return answers.inTime(work, caller.merchant_id, payment.id, answer)
         }
       }
     },
@@ -199,8 +164,6 @@ export function createPayments(deps: PaymentsDeps) {
     },
   }
 }
-
-type AnswerTarget = { idempotency_key: string; serialize: SerializePayment }
 
 async function findInVault(
   vault: InternalClient,

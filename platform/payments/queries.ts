@@ -114,8 +114,8 @@ const insertIntentsText = `
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select event_id, merchant_id, 'payment.created', payment_id, event_data, created_at from accepted
   )
-  select accepted.place is not null as inserted, without_card.place is null as card_is_known, known.same_body, known.leased, known.object_id,
-    known.response_status, known.response_body
+  select accepted.place is not null as inserted, without_card.place is null as card_is_known, known.same_body,
+    known.leased, known.object_id, known.response_status, known.response_body
   from input left join accepted using (place) left join known using (place)
     left join without_card using (place)
   order by place`
