@@ -158,6 +158,12 @@ test('Ctrl-C answers what was accepted, refuses nothing with a 5xx, and leaves n
   assert.deepEqual(processesIn(data_directory), [])
 })
 
+test('a start, some work and a stop leave nothing in the log that anybody has to look at', () => {
+  const lines = readFileSync(join(data_directory, 'coffer.log'), 'utf8').trim().split('\n')
+  const troubling = lines.filter((line) => ['warn', 'error'].includes(JSON.parse(line).level))
+  assert.deepEqual(troubling, [])
+})
+
 test('SIGKILL of everything loses nothing: cards, payments, events and the key are there again', async (t) => {
   const folder = temporaryFolder(t)
   const first = await startProduct(t, { data_directory: folder })

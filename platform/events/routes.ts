@@ -26,7 +26,8 @@ export function publicRoutes(database: Database): Routes {
           querystring: Type.Object(
             {
               after: Type.Optional(
-                Type.String({ pattern: '^[0-9]{1,18}$', description: 'A sequence; 0 from the start.' }),
+                // Shorter than any card number, because it comes back in the answer.
+                Type.String({ pattern: '^[0-9]{1,12}$', description: 'A sequence; 0 from the start.' }),
               ),
               limit: limitParameter,
             },

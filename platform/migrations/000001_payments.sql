@@ -65,14 +65,13 @@ create table attempts (
   -- When the resolver looks at it, by the database's clock; null when there is nothing to resolve.
   resolve_at timestamptz,
   resolve_tries integer not null default 0,
-  primary key (merchant_id, attempt_id),
+  primary key (merchant_id, payment_id, attempt_id),
   foreign key (merchant_id, payment_id) references payments
 );
 -- Never two attempts of one payment that are under way or have succeeded. No index beside the primary key begins
 -- with the merchant: on a table that is still small, the planner could take it for just as good.
 create unique index attempts_one_live on attempts (payment_id, merchant_id)
   where state in ('sending', 'pending', 'unknown', 'action_required', 'approved');
-create index attempts_of_payment on attempts (payment_id, merchant_id);
 create index attempts_due on attempts (resolve_at) where resolve_at is not null;
 
 -- What moved: amounts are sums of these. An entry is added, never changed.
@@ -163,7 +162,7 @@ grant insert on audit_records, outbox to coffer_platform_service;
 grant select, insert, update (response_status, response_body) on idempotency_records to coffer_platform_service;
 grant select, insert, update (brand, bin, status) on card_facts to coffer_platform_relay;
 grant select, insert, update (psp, settings) on connections to coffer_platform_relay;
-grant select (merchant_id, attempt_id, state, created_at, resolve_at, resolve_tries),
+grant select (merchant_id, payment_id, attempt_id, state, created_at, resolve_at, resolve_tries),
   update (resolve_at, resolve_tries) on attempts to coffer_platform_relay;
 grant select, delete on outbox to coffer_platform_relay;
 grant select (expires_at, merchant_id, operation, idempotency_key), delete on idempotency_records

@@ -155,14 +155,20 @@ function intentOf(row: IntentRow): IntentInserted | undefined {
   return row.leased ? { verdict: 'running' } : { verdict: 'abandoned', payment_id: row.object_id }
 }
 
-export type ProgressUpdate = Progress & { merchant_id: string; attempt_id: string }
+export type ProgressUpdate = Progress & { merchant_id: string; payment_id: string; attempt_id: string }
 
 function progressStatement(entry: ProgressUpdate): Statement {
   return {
     name: 'update_progress',
     text: `update attempts set answers = $3, card_version_id = $4, updated_at = now()
-           where merchant_id = $1 and attempt_id = $2`,
-    values: [entry.merchant_id, entry.attempt_id, JSON.stringify(entry.answers), entry.card_version_id],
+           where merchant_id = $1 and payment_id = $5 and attempt_id = $2`,
+    values: [
+      entry.merchant_id,
+      entry.attempt_id,
+      JSON.stringify(entry.answers),
+      entry.card_version_id,
+      entry.payment_id,
+    ],
   }
 }
 
@@ -190,7 +196,7 @@ const settleText = `
   with changed as materialized (
     update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference),
       network_transaction_id = $7, cause = $8, resolve_at = now() + $9::int * interval '1 ms'
-    where merchant_id = $1 and attempt_id = $2 and state = any($21)
+    where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state = any($21)
     returning state
   ), paid as (
     update payments set status = $10, decline = $11, failure = $12, updated_at = $5
@@ -204,7 +210,8 @@ const settleText = `
     union all
     select $15, $1, 'payment.late_success', $3, $17::json, $5::timestamptz
     where $4 = 'approved' and not exists (select from changed) and exists (
-      select from attempts where merchant_id = $1 and attempt_id = $2 and state <> 'approved')
+      select from attempts
+      where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state <> 'approved')
   ), answered as (
     update idempotency_records set response_status = $18, response_body = $19
     where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $20 and object_id = $3

@@ -123,13 +123,11 @@ type FoundPlan = Omit<AttemptPlan, 'connection'> & {
   created_at: Date
 }
 
+export type AttemptKey = { merchant_id: string; payment_id: string; attempt_id: string }
+
 /** An attempt with what its requests were made from. */
-export async function findPlan(
-  database: Database,
-  merchantId: string,
-  attemptId: string,
-): Promise<PlanRow | undefined> {
-  const rows = await database.read<FoundPlan>([merchantId], {
+export async function findPlan(database: Database, key: AttemptKey): Promise<PlanRow | undefined> {
+  const rows = await database.read<FoundPlan>([key.merchant_id], {
     name: 'find_plan',
     text: `select attempts.merchant_id, attempts.payment_id, attempts.attempt_id, payments.card_id,
              attempts.card_version_id, payments.amount_minor, payments.currency, payments.capture,
@@ -139,8 +137,8 @@ export async function findPlan(
            join payments on payments.merchant_id = attempts.merchant_id and payments.payment_id = attempts.payment_id
            left join connections on connections.merchant_id = attempts.merchant_id
              and connections.connection_id = attempts.connection_id
-           where attempts.merchant_id = $1 and attempts.attempt_id = $2`,
-    values: [merchantId, attemptId],
+           where attempts.merchant_id = $1 and attempts.payment_id = $2 and attempts.attempt_id = $3`,
+    values: [key.merchant_id, key.payment_id, key.attempt_id],
   })
   const row = rows[0]
   if (row === undefined) return undefined

@@ -1,24 +1,21 @@
 import type { Database } from '@coffer/core/postgres.ts'
 import type { AttemptState } from './machine.ts'
+import type { AttemptKey } from './read-queries.ts'
 
-export type DueAttempt = {
-  merchant_id: string
-  attempt_id: string
-  state: AttemptState
-  resolve_tries: number
-}
+export type DueAttempt = AttemptKey & { state: AttemptState; resolve_tries: number }
 
 /** Takes attempts that are due, for half a minute: whoever dies with them leaves them due again. */
 export function claimDue(database: Database, limit: number): Promise<DueAttempt[]> {
   return database.commit<DueAttempt>([], {
     name: 'claim_due_attempts',
     text: `with due as materialized (
-             select merchant_id, attempt_id from attempts where resolve_at <= now()
+             select merchant_id, payment_id, attempt_id from attempts where resolve_at <= now()
              order by resolve_at limit $1 for update skip locked)
            update attempts set resolve_at = now() + interval '30 seconds', resolve_tries = resolve_tries + 1
            from due
-           where attempts.merchant_id = due.merchant_id and attempts.attempt_id = due.attempt_id
-           returning attempts.merchant_id, attempts.attempt_id, attempts.state, attempts.resolve_tries`,
+           where attempts.merchant_id = due.merchant_id and attempts.payment_id = due.payment_id
+             and attempts.attempt_id = due.attempt_id
+           returning attempts.merchant_id, attempts.payment_id, attempts.attempt_id, attempts.state, attempts.resolve_tries`,
     values: [limit],
   })
 }
@@ -43,7 +40,7 @@ export async function askAgain(database: Database, due: DueAttempt): Promise<voi
   await database.commit([], {
     name: 'ask_again',
     text: `update attempts set resolve_at = now() + $3 * interval '1 ms'
-           where merchant_id = $1 and attempt_id = $2 and resolve_at is not null`,
-    values: [due.merchant_id, due.attempt_id, pauseMs(due.resolve_tries)],
+           where merchant_id = $1 and payment_id = $4 and attempt_id = $2 and resolve_at is not null`,
+    values: [due.merchant_id, due.attempt_id, pauseMs(due.resolve_tries), due.payment_id],
   })
 }

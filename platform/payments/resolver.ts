@@ -74,7 +74,7 @@ export function startResolver(deps: ResolverDeps): Resolver {
 /** One attempt. What goes wrong here leaves it due again; it is never settled by an error. */
 async function resolve(deps: ResolverDeps, due: queries.DueAttempt): Promise<void> {
   try {
-    const found = await deps.store.findPlan(due.merchant_id, due.attempt_id)
+    const found = await deps.store.findPlan(due)
     if (found === undefined) return
     const connector = deps.connectors.get(found.psp)
     const step = connector?.authorize.find((candidate) => candidate.moves_money)

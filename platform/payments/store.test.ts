@@ -83,7 +83,7 @@ test('an intent is one whole: payment, attempt, audit record, event and idempote
     plan.payment_id,
   ])
   assert.equal(record!['response_status'], null)
-  const found = await store.findPlan(plan.merchant_id, plan.attempt_id)
+  const found = await store.findPlan(plan)
   assert.deepEqual(found!.plan, plan)
 })
 
@@ -236,7 +236,7 @@ test('a payment has at most one attempt that is under way or has succeeded', asy
 test('SEC-13: no merchant reads, lists, changes or resolves the payments of another', async () => {
   const [mine, theirs] = [await started(), await started()]
   assert.equal(await store.get(mine.merchant_id, theirs.payment_id), undefined)
-  assert.equal(await store.findPlan(mine.merchant_id, theirs.attempt_id), undefined)
+  assert.equal(await store.findPlan({ ...theirs, merchant_id: mine.merchant_id }), undefined)
   const listed = await store.list(mine.merchant_id, { limit: 100 })
   assert.deepEqual(
     listed.map(({ id }) => id),

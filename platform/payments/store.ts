@@ -34,7 +34,8 @@ export function createPaymentStore(database: Database) {
       return written.intent
     },
     async saveProgress(plan: AttemptPlan, made: Progress): Promise<void> {
-      const entry = { merchant_id: plan.merchant_id, attempt_id: plan.attempt_id, ...made }
+      const { merchant_id, payment_id, attempt_id } = plan
+      const entry = { merchant_id, payment_id, attempt_id, ...made }
       await writes.add({ kind: 'progress', entry })
     },
     /** False where the attempt had ended already: then nothing was changed. */
@@ -49,7 +50,7 @@ export function createPaymentStore(database: Database) {
       lookups.add({ merchant_id: merchantId, payment_id: paymentId }),
     list: (merchantId: string, filter: reads.PaymentFilter): Promise<Payment[]> =>
       reads.listPayments(database, merchantId, filter),
-    findPlan: (merchantId: string, attemptId: string) => reads.findPlan(database, merchantId, attemptId),
+    findPlan: (key: reads.AttemptKey) => reads.findPlan(database, key),
     async drain(): Promise<void> {
       await writes.drain()
       await lookups.drain()

@@ -45,7 +45,7 @@ test('kill -9 of every process under traffic, the PSP included: both merchants g
   for (const merchant of merchants) {
     await untilSettled(checked, merchant)
     const seen = describeChecked(await checkEverything(checked, merchant))
-    t.diagnostic(`note: kill -9 of ${rounds.map((places) => places.join(' and ')).join(', ')}: ${seen}`)
+    t.diagnostic(`note: ${t.name}; ${seen}`)
   }
 })
 

@@ -8,6 +8,6 @@ const rig = await startCrashRig({ after })
 for (const crash of crashesOf(2)) {
   test(`the ${crash.place} killed at ${nameOf(crash)}: nothing is lost, nothing is charged twice`, async (t) => {
     const seen = await tryCrash(rig, crash, [crash.place], 1)
-    t.diagnostic(`note: SIGKILL of the ${crash.place} at ${nameOf(crash)}: ${seen}`)
+    t.diagnostic(`note: ${t.name}; ${seen}`)
   })
 }

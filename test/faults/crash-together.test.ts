@@ -9,6 +9,6 @@ const rig = await startCrashRig({ after })
 for (const crash of crashesOf(5)) {
   test(`vault and platform killed at ${nameOf(crash)}: nothing is lost, nothing is charged twice`, async (t) => {
     const seen = await tryCrash(rig, crash, ['vault', 'platform'], 3)
-    t.diagnostic(`note: SIGKILL of vault and platform at ${nameOf(crash)}: ${seen}`)
+    t.diagnostic(`note: ${t.name}; ${seen}`)
   })
 }

@@ -70,8 +70,8 @@ test('under every fault a PSP can show, each payment settles to what really happ
   const kinds = Map.groupBy(await readLedger(checked), ({ status }) => status)
   const ledger = [...kinds].map(([status, rows]) => `${rows.length} ${status}`).join(', ')
   t.diagnostic(
-    `note: every PSP fault at once: ${open} payments unknown when it recovered, ${late} charged only after that; ` +
-      `ledger: ${ledger}: ${seen}`,
+    `note: ${t.name}; ${open} unknown when the PSP recovered, ${late} charged only after that; ` +
+      `ledger: ${ledger}; ${seen}`,
   )
   assert.ok(open > 0, 'nothing was left open: the faults were not shown')
 })

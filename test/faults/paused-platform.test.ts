@@ -53,10 +53,7 @@ test('a platform that stood still past its lease appends nothing; the log has no
   assert.equal(await appendedBy('platform'), appended, 'it has appended something')
   assert.deepEqual(await leaseNow(), takenOver)
   await untilSettled(checked, merchant)
-  t.diagnostic(
-    `note: SIGSTOP past the lease with events in hand: its append was refused (fence ${lease.fence} is ` +
-      `${takenOver.fence} by now): ${describeChecked(await checkEverything(checked, merchant))}`,
-  )
+  t.diagnostic(`note: ${t.name}; ${describeChecked(await checkEverything(checked, merchant))}`)
 })
 
 test('a platform that stood still in the middle of charges sends nothing late and charges nothing twice', async (t) => {
@@ -85,10 +82,7 @@ test('a platform that stood still in the middle of charges sends nothing late an
   assert.equal(statuses.get(3_001), 'failed')
   assert.equal(statuses.get(3_002), 'captured')
   assert.equal((await readLedger(checked)).filter(({ amount }) => amount === 3_001).length, 0)
-  t.diagnostic(
-    'note: SIGSTOP before a charge was sent and after one was carried out: the first is never sent, the second ' +
-      `settled by the other platform: ${describeChecked(await checkEverything(checked, merchant))}`,
-  )
+  t.diagnostic(`note: ${t.name}; ${describeChecked(await checkEverything(checked, merchant))}`)
 })
 
 const isTelling = (answer: string | undefined) => answer?.includes('card.created') ?? false

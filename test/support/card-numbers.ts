@@ -31,15 +31,14 @@ export const authenticationNumber = '4000002500003155'
 
 /** A number with a correct check digit that nobody can find by looking for a published one. */
 export function madeUpNumber(): string {
-  const digits = `4000${Array.from({ length: 11 }, () => randomInt(10)).join('')}`
-  return digits + checkDigitOf(digits)
+  return withCheckDigit(`4000${Array.from({ length: 11 }, () => randomInt(10)).join('')}`)
 }
 
-function checkDigitOf(digits: string): string {
+export function withCheckDigit(digits: string): string {
   let sum = 0
   for (const [index, digit] of [...digits].reverse().entries()) {
     const doubled = Number(digit) * (index % 2 === 0 ? 2 : 1)
     sum += doubled > 9 ? doubled - 9 : doubled
   }
-  return String((10 - (sum % 10)) % 10)
+  return digits + String((10 - (sum % 10)) % 10)
 }

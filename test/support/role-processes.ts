@@ -25,6 +25,7 @@ export type RolePlace = { url: string; port: number; internal_port: number }
 export type RoleProcess = {
   pid: number
   exited: Promise<Exit>
+  /** To its whole group, as `kill -9 -<pid>` does. */
   signal(signal: NodeJS.Signals): void
   output(): string
 }
@@ -85,6 +86,8 @@ export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
     })
     const role = roleProcessOf(command)
     started.push(role)
+    // One that a test left standing still could not end.
+    own.after(() => processes.get(place) === role && role.signal('SIGCONT'))
     processes.set(place, role)
     role.exited.then(() => {
       if (processes.get(place) === role) processes.delete(place)
@@ -101,7 +104,6 @@ export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
   }
 
   own.after(() => assertGone(started))
-  own.after(() => Promise.all([...processes.keys()].map((place) => end(place, 'SIGTERM'))))
   const running: RoleProcesses = {
     postgres,
     at,
@@ -129,11 +131,7 @@ function roleProcessOf({ child, exited, output }: Command): RoleProcess {
     pid: child.pid!,
     exited,
     output,
-    signal(signal) {
-      // The whole group, as `kill -9 -<pid>` does; a stopped process must run again to end.
-      if (signal === 'SIGTERM') child.kill('SIGCONT')
-      process.kill(-child.pid!, signal)
-    },
+    signal: (signal) => void process.kill(-child.pid!, signal),
   }
 }
 

@@ -45,6 +45,7 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
 
   return {
     async create(caller: Caller, input: NewConnection): Promise<Connection> {
+      refuseCardNumberIn('psp', input.psp)
       refuseCardNumberIn('name', input.name)
       refuseCardNumbersInSettings(input.settings)
       const connectionId = newId('connection')

@@ -11,7 +11,7 @@ const secret = Type.String({ pattern: '^[\\x21-\\x7e]{8,1000}$', description: "T
 
 export const newConnection = Type.Object(
   {
-    psp: Type.String({ pattern: '^[a-z0-9_-]{1,50}$' }),
+    psp: Type.String({ pattern: '^[a-z][a-z0-9_]{0,49}$' }),
     name: Type.String({ minLength: 1, maxLength: 100, pattern: storableText }),
     base_url: baseUrl,
     secret,

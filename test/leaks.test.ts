@@ -1,0 +1,270 @@
+/**
+ * SEC-01, SEC-03, SEC-19, SEC-20: card numbers that nobody else has go through every route, header, error and
+ * fault; then everything that the product keeps or has answered is searched for them.
+ */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import type { Card } from '@coffer/vault/cards/schemas.ts'
+import {
+  type Answer,
+  type Api,
+  apiOf,
+  type CallOptions,
+  cardFields,
+  queryDatabase,
+  simulatorOf,
+} from './support/api.ts'
+import { newCanaries, plantedForms, scanFolder } from './support/canary-scan.ts'
+import { startProduct, temporaryFolder } from './support/product.ts'
+
+const product = await startProduct(
+  { after },
+  { environment: { COFFER_LOG_LEVEL: 'debug', PSP_DEADLINE_MS: '1000', ANSWER_DEADLINE_MS: '3000' } },
+)
+const canaries = newCanaries()
+const { cvc } = canaries
+const { api_url, secret_key, simulators } = product.sandbox
+const simulator = simulatorOf(product)
+
+/** Everything that was answered, but for what a reveal is there to answer. */
+const answers: string[] = [product.output()]
+
+function recorded(api: Api): Api {
+  const keep = <Body>(answer: Answer<Body>): Answer<Body> => {
+    answers.push(answer.text, ...[...answer.headers].map(([name, value]) => `${name}: ${value}`))
+    return answer
+  }
+  const call = async <Body>(method: string, path: string, options: CallOptions = {}) =>
+    path.endsWith('/reveal')
+      ? api.call<Body>(method, path, options)
+      : keep(await api.call<Body>(method, path, options))
+  const post = <Body>(path: string, body: object, key?: string) =>
+    call<Body>('POST', path, { body, ...(key === undefined ? {} : { key }) })
+  return {
+    ...api,
+    call,
+    createCard: (fields = {}, key) => post('/v1/cards', { ...cardFields, ...fields }, key),
+    createPayment: (fields, key = randomUUID()) =>
+      post('/v1/payments', { amount: 1999, currency: 'EUR', ...fields }, key),
+  }
+}
+
+const api = recorded(apiOf(api_url, secret_key))
+const grouped = (number: string) => number.replace(/(\d{4})/g, '$1 ').trim()
+
+async function keptCard(number: string, key?: string): Promise<Card> {
+  const { status, body, text } = await api.createCard({ number, cvc, cardholder_name: 'Ada L' }, key)
+  assert.equal(status, 201, text)
+  return body
+}
+
+test('numbers go in where they belong: kept, repeated, revealed', async () => {
+  const number = canaries.next()
+  const card = await keptCard(number, 'first')
+  assert.equal((await keptCard(number, 'first')).id, card.id)
+  await api.createCard({ number: canaries.next(), cvc }, 'first')
+  await api.call('GET', `/v1/cards/${card.id}`)
+  const body = { reason: 'a test' }
+  const revealed = await api.call<{ number: string }>('POST', `/v1/cards/${card.id}/reveal`, { body })
+  assert.equal(revealed.body.number, number)
+})
+
+test('numbers go in where they do not belong: fields, names, paths, queries, headers', async () => {
+  const card = await keptCard(canaries.next())
+  for (const written of [canaries.next(), grouped(canaries.next())]) {
+    for (const name of ['cardholder_name', 'customer', 'exp_month', 'cvc', 'metadata', written])
+      await api.createCard({ [name]: written })
+    await api.createCard({ metadata: { note: written } })
+    await api.createCard({ metadata: { [written]: 'note' } })
+    await api.createCard({ number: Number(written) })
+    await api.createCard({ number: `${written} ` })
+    await api.createCard({ number: [written], [`cvc${cvc}`]: cvc })
+    for (const name of [
+      'amount',
+      'currency',
+      'card',
+      'connection',
+      'reference',
+      'capture',
+      'metadata',
+      written,
+    ])
+      await api.createPayment({ card: card.id, [name]: written })
+    await api.createPayment({ card: card.id, amount: Number(written) })
+    await api.createPayment({ card: card.id, metadata: { [written]: written } })
+    for (const name of ['psp', 'name', 'base_url', 'secret', 'settings', written]) {
+      const connection = {
+        psp: 'stripe',
+        name: randomUUID(),
+        base_url: simulators.stripe,
+        secret: 'sk_test_x_1',
+      }
+      await api.call('POST', '/v1/connections', { body: { ...connection, [name]: written } })
+      await api.call('POST', '/v1/connections', { body: { ...connection, settings: { [name]: written } } })
+    }
+    await api.call('POST', `/v1/cards/${card.id}/reveal`, { body: { reason: written } })
+    const encoded = encodeURIComponent(written)
+    for (const path of ['/', '/v1/', '/v1/cards/', '/v1/payments/', '/v1/connections/'])
+      for (const method of ['GET', 'POST', 'DELETE', 'PATCH']) await api.call(method, path + encoded)
+    for (const query of ['reference', 'cursor', 'limit', 'after', encoded])
+      for (const path of ['/v1/payments', '/v1/events', '/healthz'])
+        await api.call('GET', `${path}?${query}=${encoded}`)
+    for (const name of [
+      'idempotency-key',
+      'user-agent',
+      'x-request-id',
+      'request-id',
+      'content-type',
+      'accept',
+      'cookie',
+    ])
+      await api.call('POST', '/v1/cards', { body: cardFields, headers: { [name]: written } })
+    for (const scheme of ['Bearer', 'Basic', ''])
+      await api.call('GET', '/v1/events', { headers: { authorization: `${scheme} ${written}`.trim() } })
+  }
+})
+
+test('numbers go in as what is not even a request: broken JSON, other types, malformed HTTP', async () => {
+  const number = canaries.next()
+  const good = JSON.stringify({ ...cardFields, number, cvc })
+  for (const text of [
+    good.slice(0, -1),
+    `${good}x`,
+    `{"__proto__": ${good}}`,
+    number,
+    `"${number}"`,
+    `[${number}]`,
+  ])
+    await api.call('POST', '/v1/cards', { text })
+  for (const type of ['text/plain', 'application/x-www-form-urlencoded', number])
+    await api.call('POST', '/v1/cards', {
+      text: `number=${number}&cvc=${cvc}`,
+      headers: { 'content-type': type },
+    })
+  await api.call('POST', '/v1/cards', {
+    text: JSON.stringify({ ...cardFields, number, customer: 'x'.repeat(70_000) }),
+  })
+  const { hostname, port } = new URL(api_url)
+  for (const sent of [
+    `${number}\r\n\r\n`,
+    `GET /${number} HTTP/9.9\r\n\r\n`,
+    `GET / HTTP/1.1\r\n${number}\r\n\r\n`,
+  ]) {
+    const socket = connect(Number(port), hostname)
+    socket.setEncoding('utf8').on('data', (text: string) => answers.push(text))
+    socket.end(sent)
+    await once(socket, 'close')
+  }
+})
+
+test('numbers go in while the database refuses to write them', async () => {
+  const number = canaries.next()
+  const check = `check (last4 <> '${number.slice(-4)}')`
+  await queryDatabase(product, 'vault', `alter table card_versions add constraint canary ${check} not valid`)
+  try {
+    assert.equal((await api.createCard({ number, cvc })).status, 500)
+  } finally {
+    await queryDatabase(product, 'vault', 'alter table card_versions drop constraint canary')
+  }
+  await queryDatabase(product, 'vault', 'revoke insert on idempotency_records from coffer_vault_service')
+  try {
+    assert.equal((await api.createCard({ number, cvc }, randomUUID())).status, 500)
+  } finally {
+    await queryDatabase(product, 'vault', 'grant insert on idempotency_records to coffer_vault_service')
+  }
+})
+
+test('numbers go to the PSP, which declines, hangs, fails and resets at either step', async () => {
+  const kinds = [
+    'decline',
+    'hang_after',
+    'reset_after',
+    'server_error_after',
+    'server_error_before',
+    'rate_limit',
+    'slow',
+  ]
+  const paths = ['/v1/payment_intents', '/v1/payment_methods']
+  const tries = kinds.flatMap((kind) => paths.map((path) => ({ kind, path, number: canaries.next() })))
+  await simulator.faults(
+    ...tries.map(({ kind, path, number }) => ({
+      kind,
+      times: 1,
+      match: { path, card_last4: number.slice(-4) },
+    })),
+  )
+  await Promise.all(
+    tries.map(async ({ number }) => {
+      const { status, body, text } = await api.createPayment({ card: (await keptCard(number)).id })
+      assert.ok(status < 500, text)
+      answers.push(JSON.stringify(await api.settledPayment(body.id)))
+    }),
+  )
+})
+
+test('nothing of it is in anything that was answered or shown', async () => {
+  const key = { authorization: 'Bearer sk_test_coffer_sandbox' }
+  for (const path of ['/v1/payments?limit=1000', '/v1/connections', '/metrics', '/readyz'])
+    await api.call('GET', path)
+  for (let after = '0'; ; ) {
+    const { body } = await api.call<{ data: unknown[]; next_cursor: string }>(
+      'GET',
+      `/v1/events?after=${after}&limit=500`,
+    )
+    if (body.data.length === 0) break
+    after = body.next_cursor
+  }
+  for (const path of ['/_sim/ledger', '/v1/charges?limit=100', '/v1/payment_intents?limit=100'])
+    answers.push(await (await fetch(simulators.stripe + path, { headers: key })).text())
+  assert.ok(answers.length > 500)
+  assert.deepEqual(canaries.findIn(Buffer.from(answers.join('\n'))), [])
+})
+
+test('nothing of it is on disk: logs, database with its write-ahead log, journal, sandbox.json', async () => {
+  await queryDatabase(product, 'vault', 'checkpoint')
+  assert.deepEqual(scanFolder(product.data_directory, canaries), {})
+  for (const database of ['vault', 'platform'] as const) {
+    const rows = await queryDatabase(product, database, 'select * from idempotency_records')
+    assert.ok(rows.length > 0)
+    assert.doesNotMatch(JSON.stringify(rows), /"cvc|"number/)
+  }
+})
+
+test('the scan finds a number that was planted, in every form, and a CVC beside its name', async (t) => {
+  const folder = temporaryFolder(t)
+  const number = canaries.next()
+  const plant = (bytes: string | Buffer) => writeFileSync(join(folder, 'planted'), bytes)
+  for (const [form, write] of Object.entries(plantedForms)) {
+    plant(Buffer.concat([Buffer.from('before '), write(number), Buffer.from(' after')]))
+    assert.deepEqual(Object.keys(scanFolder(folder, canaries)), ['planted'], form)
+  }
+  for (const text of [
+    `{"cvc":"${cvc}"}`,
+    `cvc=${cvc}`,
+    `card%5Bcvc%5D=${cvc}&x=1`,
+    btoa(`{"a":1,"cvc":"${cvc}"}`),
+  ]) {
+    plant(text)
+    assert.deepEqual(Object.keys(scanFolder(folder, canaries)), ['planted'], text)
+  }
+  plant(`${number.slice(0, 8)} ${number.slice(-4)} ${cvc}`)
+  assert.deepEqual(scanFolder(folder, canaries), {})
+
+  const text = 'update cards set metadata = $1 where card_id = (select min(card_id) from cards)'
+  await queryDatabase(product, 'vault', text, [JSON.stringify({ note: number })])
+  await queryDatabase(product, 'vault', 'checkpoint')
+  const places = Object.keys(scanFolder(product.data_directory, canaries))
+  assert.ok(
+    places.some((place) => /^postgres\/base\//.test(place)),
+    'a table',
+  )
+  assert.ok(
+    places.some((place) => /^postgres\/pg_wal\//.test(place)),
+    'the write-ahead log',
+  )
+})
