@@ -97,7 +97,11 @@ export function openDatabase(options: {
       verifyServer(client).then(() => done(), done)
     },
   } as pg.PoolConfig)
-  pool.on('error', (error) => options.log.warn({ error }, 'an idle PostgreSQL connection was lost'))
+  let closing = false
+  pool.on('error', (error) => {
+    // Closing does not wait for the server's side of it, which may be stopping by then.
+    if (!closing) options.log.warn({ error }, 'an idle PostgreSQL connection was lost')
+  })
   const warned = new WeakSet<pg.ClientBase>()
   pool.on('connect', (client) => {
     // A connection lost while in use fails its statements; the event beside that would end the process.
@@ -193,7 +197,10 @@ export function openDatabase(options: {
         client.release()
       }
     },
-    close: () => pool.end(),
+    close() {
+      closing = true
+      return pool.end()
+    },
   }
 }
 

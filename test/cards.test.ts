@@ -224,6 +224,9 @@ test('a path that is unknown is 404, a method that a path does not have is 405',
     ['POST', '/healthz'],
   ] as const)
     assertProblem(await api.call(method, path), { status: 405, code: 'method_not_allowed' })
+  const allowed = async (path: string) => (await api.call('DELETE', path)).headers.get('allow')
+  assert.equal(await allowed('/v1/cards'), 'POST')
+  assert.match((await allowed('/v1/payments'))!, /^(?=.*\bGET\b)(?=.*\bPOST\b)/)
   assertProblem(await api.call('GET', '/v1/cards/%ZZ'), { status: 400, code: 'malformed_request' })
 })
 

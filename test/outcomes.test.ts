@@ -67,7 +67,7 @@ const cases: Record<string, Case> = {
   'charged only long after we gave up waiting': {
     kind: 'late',
     times: 1,
-    delay_ms: 3_000,
+    delay_ms: 4_500,
     answered: [202, 'unknown'],
     settled: 'captured',
     charges: ['succeeded'],
@@ -100,7 +100,7 @@ const cases: Record<string, Case> = {
 
 const product = await startProduct(
   { after },
-  { environment: { PSP_DEADLINE_MS: '1500', ANSWER_DEADLINE_MS: '5000' } },
+  { environment: { PSP_DEADLINE_MS: '2500', ANSWER_DEADLINE_MS: '6000' } },
 )
 const simulator = simulatorOf(product)
 const api = firstApi(product)

@@ -1,20 +1,15 @@
 /** What the README tells a reader to type works as it stands there, and gives what it says. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join, resolve } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { startProduct } from './support/product.ts'
+import { startProduct, temporaryFolder } from './support/product.ts'
 
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '..')
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
-
-/** The folder in which the reader has run `npm start`. */
-const folder = mkdtempSync(join(tmpdir(), 'coffer-readme-'))
-after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
 
 const blocksOf = (language: string) =>
   [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map((match) => match[1]!)
@@ -22,9 +17,11 @@ const blocksOf = (language: string) =>
 test('the blocks of the README work as they stand, one after another, in one shell', async (t) => {
   const tools = await run('sh', ['-c', 'command -v curl']).catch(() => undefined)
   if (tools === undefined) return t.skip('there is no curl on this machine')
+  // The folder in which the reader has run `npm start`.
+  const folder = temporaryFolder(t)
   await startProduct(t, {
     data_directory: join(folder, '.coffer'),
-    environment: { PSP_DEADLINE_MS: '1000', ANSWER_DEADLINE_MS: '3000' },
+    environment: { PSP_DEADLINE_MS: '2000', ANSWER_DEADLINE_MS: '4000' },
   })
   // The reader's patience, however slow the machine is: until the payment is no longer unknown.
   const patience = `sleep() {

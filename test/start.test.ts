@@ -1,9 +1,9 @@
 /** Starting and stopping, as its users see it: what is printed, what is left, what is refused. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { promisify } from 'node:util'
 import type { Card } from '@coffer/vault/cards/schemas.ts'
@@ -222,16 +222,21 @@ test('without the key files that its database was written with it does not start
     assert.doesNotMatch(command.output(), /Coffer is ready/)
     assert.deepEqual(processesIn(folder), [])
   }
-  for (const name of ['vault-wrapping.key', 'vault-fingerprint.key']) {
+  for (const [name, replacement] of [
+    ['vault-wrapping.key', undefined],
+    ['vault-wrapping.key', Buffer.alloc(32, 7)],
+    ['vault-fingerprint.key', Buffer.alloc(32, 7)],
+  ] as const) {
     const file = join(folder, name)
-    const kept = readFileSync(file)
     renameSync(file, `${file}.away`)
-    await refused(new RegExp(`${basename(file)} is missing.*restore`, 's'))
-    assert.equal(existsSync(file), false)
-    writeFileSync(file, Buffer.alloc(32, 7), { mode: 0o600 })
-    await refused(/key is not the one this database was written with: restore the right key file/)
-    assert.deepEqual(readFileSync(`${file}.away`), kept)
-    rmSync(file)
+    if (replacement === undefined) {
+      await refused(new RegExp(`${name} is missing.*restore`, 's'))
+      assert.equal(existsSync(file), false)
+    } else {
+      writeFileSync(file, replacement, { mode: 0o600 })
+      await refused(/key is not the one this database was written with: restore the right key file/)
+      assert.deepEqual(readFileSync(file), replacement)
+    }
     renameSync(`${file}.away`, file)
   }
   const again = firstApi(await startProduct(t, { data_directory: folder }))

@@ -47,10 +47,26 @@ const root = resolve(import.meta.dirname, '..', '..')
 /** As the launcher starts it. */
 const serverFlags = ['--disable-proto=delete', '--disable-sigusr1', '--no-addons']
 
+const endings = new WeakMap<Scope['after'] | Scope, (() => unknown)[]>()
+
+/** At the end of the scope, what was begun last first: node:test would go the other way. */
+function atEnd(scope: Scope, end: () => unknown): void {
+  // A file's scope is an object anew each time, around the same function.
+  const name = Object.hasOwn(scope, 'after') ? scope.after : scope
+  const known = endings.get(name)
+  if (known !== undefined) return void known.push(end)
+  const ends = [end]
+  endings.set(name, ends)
+  scope.after(async () => {
+    endings.delete(name)
+    for (const each of ends.toReversed()) await each()
+  })
+}
+
 /** An empty folder that is gone when the scope ends. */
 export function temporaryFolder(scope: Scope): string {
   const folder = mkdtempSync(join(tmpdir(), 'coffer-test-'))
-  scope.after(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
+  atEnd(scope, () => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
   return folder
 }
 
@@ -74,7 +90,7 @@ export function runCommand(scope: Scope, args: string[], environment: Record<str
     child.once('error', fail)
     child.once('close', (code, signal) => done({ code, signal }))
   })
-  scope.after(async () => {
+  atEnd(scope, async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
     await exited
   })
