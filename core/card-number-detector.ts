@@ -32,8 +32,12 @@ const withoutIdentifiers = (text: string) =>
   text.replace(identifier, (match) => (/[a-f]/i.test(match) ? 'x'.repeat(match.length) : match))
 
 export function looksLikeCardNumber(text: string): boolean {
-  if (text.length < digitsMin) return false
-  for (const [match] of withoutIdentifiers(text).matchAll(run)) if (findIn(match).length > 0) return true
+  // Taking identifiers out can only take matches away: most texts have none to begin with.
+  return text.length >= digitsMin && holdsCardNumber(text) && holdsCardNumber(withoutIdentifiers(text))
+}
+
+function holdsCardNumber(text: string): boolean {
+  for (const [match] of text.matchAll(run)) if (findIn(match).length > 0) return true
   return false
 }
 

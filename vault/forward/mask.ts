@@ -20,7 +20,7 @@ export function maskAnswer(body: string, sent: SentSecrets, referenceFields: rea
 
 /** A JSON number that is the card number becomes a string, which a mask may stand in. */
 function numberAsText(body: string, number: string): string {
-  if (!new RegExp(`[:,[]\\s*${number}\\s*[,}\\]]`).test(body)) return body
+  if (!body.includes(number) || !new RegExp(`[:,[]\\s*${number}\\s*[,}\\]]`).test(body)) return body
   const asText = (_name: string, value: unknown, { source }: { source?: string }) =>
     source === number ? number : value
   try {
@@ -33,13 +33,18 @@ function numberAsText(body: string, number: string): string {
 /** Takes out the very values that were sent. */
 export function maskSent(text: string, sent: SentSecrets): string {
   let masked = text
-  if (sent.number !== undefined) masked = masked.replace(inAnyGrouping(sent.number), '[card number]')
+  if (sent.number !== undefined && holdsDigits(text, sent.number))
+    masked = masked.replace(inAnyGrouping(sent.number), '[card number]')
   // Three digits stand in many honest places: a CVC is taken out where it is a whole value.
-  if (sent.cvc !== undefined) masked = masked.replace(wholeValue(sent.cvc), '[cvc]')
+  if (sent.cvc !== undefined && text.includes(sent.cvc))
+    masked = masked.replace(wholeValue(sent.cvc), '[cvc]')
   if (sent.secret !== undefined && sent.secret.length >= 8)
     masked = masked.replaceAll(sent.secret, '[secret]')
   return masked
 }
+
+/** A quick look, whatever parts the digits: nearly no answer holds the number, and a pattern is dear to make. */
+const holdsDigits = (text: string, number: string) => text.replaceAll(/[^0-9]+/g, '').includes(number)
 
 /** Up to three characters may part two digits, none of them JSON's own: the answer stays what it is. */
 function inAnyGrouping(number: string): RegExp {
