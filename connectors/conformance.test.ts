@@ -146,7 +146,10 @@ function checkShape(connector: Connector): void {
     const exempts = connector.reference_fields.filter((other) => other.startsWith(`${field}.`))
     assert.deepEqual(exempts, [], `${field} would exempt a whole object from the card-number detector`)
   }
-  const operations = ['psp', 'authorize', 'sync', 'idempotency_key_lifetime_hours', 'reference_fields']
+  const operations = [
+    ...['psp', 'authorize', 'sync', 'idempotency_key_lifetime_hours', 'is_saved_answer'],
+    'reference_fields',
+  ]
   assert.deepEqual(
     Object.keys(connector).filter((name) => !operations.includes(name)),
     [],

@@ -178,6 +178,11 @@ export type Connector = {
   sync?: Sync
   /** How long the PSP keeps an idempotency key, in hours: within it the same request may be sent again. */
   idempotency_key_lifetime_hours?: number
+  /**
+   * True for an answer the PSP had saved under our key and gives to every request that carries it: whichever of
+   * them comes first or last, none executes any more. False where that is not certain.
+   */
+  is_saved_answer?(response: HttpResponse): boolean
   /** Dotted paths of answer fields that hold references, which the card-number detector must leave alone. */
   reference_fields: string[]
 }

@@ -80,11 +80,13 @@ const postgres_settings: Record<string, string> = {
   checkpoint_timeout: '15min',
   jit: 'off',
   max_logical_replication_workers: '0',
-  // Outboxes are filled and emptied all day: clean them often, in small portions.
-  autovacuum_naptime: '10s',
-  autovacuum_vacuum_scale_factor: '0.05',
-  autovacuum_analyze_scale_factor: '0.05',
-  autovacuum_vacuum_threshold: '1000',
+  // Outboxes are filled and emptied all day: their tables say themselves how often they are cleaned. All others
+  // only grow, and no plan rests on their statistics: reading them again and again would cost and bring nothing.
+  autovacuum_naptime: '15s',
+  autovacuum_vacuum_insert_threshold: '500000',
+  autovacuum_vacuum_insert_scale_factor: '0.5',
+  autovacuum_analyze_threshold: '50000',
+  autovacuum_analyze_scale_factor: '0.5',
   autovacuum_vacuum_cost_limit: '1000',
 }
 

@@ -5,4 +5,5 @@ export const server_flags = [
   '--no-addons', // no native code loaded into a process that holds card numbers
   '--max-semi-space-size=32', // MB: short-lived objects are most of what a request makes
   '--max-old-space-size=1024', // MB: below it the collector runs so often that a payment costs twice as much
+  '--no-parallel-scavenge', // on two processors its helpers take from PostgreSQL what they save here
 ]

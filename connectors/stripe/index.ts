@@ -1,7 +1,7 @@
 /** Stripe. See README.md beside for what is sent and how answers are read. */
 import type { Connector } from '@coffer/core/connector.ts'
 import { createPaymentIntent, createPaymentMethod } from './authorize.ts'
-import { resendHours, sync } from './sync.ts'
+import { isSavedAnswer, resendHours, sync } from './sync.ts'
 
 /** Where a charge stands in an answer: in an intent, in an error's intent, in a list. */
 const chargePlaces = ['latest_charge.', 'error.payment_intent.latest_charge.', 'data.']
@@ -34,6 +34,7 @@ export const connector: Connector = {
   authorize: [createPaymentMethod, createPaymentIntent],
   sync,
   idempotency_key_lifetime_hours: resendHours,
+  is_saved_answer: isSavedAnswer,
   reference_fields: [
     ...chargePlaces.flatMap((place) => chargeReferences.map((field) => place + field)),
     ...intentPlaces.flatMap((place) => intentReferences.map((field) => place + field)),

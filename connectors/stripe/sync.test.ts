@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SyncInput } from '@coffer/core/connector.ts'
 import { httpResponse, stepContext, syncInput } from '../test-inputs.ts'
-import { resendHours, sync } from './sync.ts'
+import { isSavedAnswer, resendHours, sync } from './sync.ts'
 import { chargeAnswer, chargeList, errorAnswer, failedCharge } from './test-answers.ts'
 
 const found = (body: unknown, changes: Partial<SyncInput> = {}, status = 200) =>
@@ -89,6 +89,13 @@ test('no charge proves nothing while a request may still land, and everything af
   assert.equal(absent(at('2026-11-23T10:59:59Z')), false)
   assert.equal(absent(at('2026-11-23T11:00:00Z')), true)
   assert.equal(absent({ asked_at: new Date(Number.NaN) }), false)
+})
+
+test('only an answer that Stripe says it gives again is one it has saved', () => {
+  const answer = (headers: Record<string, string>) => isSavedAnswer({ ...httpResponse(500, ''), headers })
+  assert.equal(answer({ 'idempotent-replayed': 'true' }), true)
+  assert.equal(answer({ 'idempotent-replayed': 'false' }), false)
+  assert.equal(answer({}), false)
 })
 
 test('a re-send stops well before Stripe may forget the key', () => {

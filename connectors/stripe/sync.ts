@@ -53,6 +53,11 @@ function syncResponse(response: HttpResponse, input: SyncInput): Outcome | Absen
   return { kind: 'absent', authoritative: isAbsenceFinal(input) }
 }
 
+/** Stripe saves the first answer of a key, a 500 too, and marks it where it gives it again. */
+export function isSavedAnswer(response: HttpResponse): boolean {
+  return response.headers['idempotent-replayed'] === 'true'
+}
+
 function isChargeOf(charge: JsonObject[string], input: SyncInput): boolean {
   return (
     isObject(charge) &&

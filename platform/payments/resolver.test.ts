@@ -216,6 +216,10 @@ test('absence after a 500 is final only if no send is left that could still land
   assert.deepEqual(stepsOf(final), ['sync'])
   const open = lookedAnswered(500, serverError, { sends: 2, unanswered_sends: 1 })
   assertStillUnknown(await resolved(t, { looked: open, listed: noCharge }))
+  // What the PSP saved under the key, the send without an answer would get as well.
+  const saved = { ...answered(500, serverError), headers: { 'idempotent-replayed': 'true' } }
+  const repeated = await resolved(t, { looked: { ...open, answer: saved, sends: 3 }, listed: noCharge })
+  assert.deepEqual([repeated.payment.status, repeated.payment.failure?.code], ['failed', 'not_sent'])
   // A gateway's error may come from before the PSP, with the request still on its way behind it.
   assertStillUnknown(await resolved(t, { looked: lookedAnswered(502, '<html>'), listed: noCharge }))
 })

@@ -127,6 +127,15 @@ function recordedOutcome(
   return told.kind === 'rejected' && looked.sends > 1 ? uncertain('rejected_on_repeat') : told
 }
 
+/**
+ * Every send has ended, the last with the PSP's 500, or that 500 is what it saved under our key: then a send
+ * without an answer gets it too, if it arrives at all. A 502 to 504 may come from before the PSP.
+ */
+function canLandNoMore(connector: Connector, { answer, unanswered_sends }: ForwardLooked): boolean {
+  if (answer?.status !== 500) return false
+  return unanswered_sends === 0 || connector.is_saved_answer?.(answer) === true
+}
+
 async function lookUp(
   deps: ResolverDeps,
   connector: Connector,
@@ -139,11 +148,7 @@ async function lookUp(
     ...authorizeInputOf(plan),
     sent_at: new Date(looked.last_recorded_at ?? 0),
     asked_at: deps.clock.now(),
-    // Only if every send has ended can none of them land later; a 502 to 504 may come from before the PSP.
-    last_answer:
-      looked.unanswered_sends === 0 && looked.answer?.status === 500
-        ? ('server_error' as const)
-        : ('none' as const),
+    last_answer: canLandNoMore(connector, looked) ? ('server_error' as const) : ('none' as const),
   }
   const result = await sendThroughVault(deps.vault, plan, connector, {
     step: 'sync',

@@ -76,6 +76,19 @@ test('under every fault a PSP can show, each payment settles to what really happ
   assert.ok(open > 0, 'nothing was left open: the faults were not shown')
 })
 
+test('a send that was lost and a repeat that fails for good are settled too, with nothing charged', async (t) => {
+  const merchant = await newMerchant(rig)
+  await merchant.connect()
+  const card = await merchant.tokenize(goodNumbers.visa)
+  // Not executed and not answered; then a 500 that the PSP saves under our key and gives from then on.
+  await setFaults(checked, { kind: 'reset_before', times: 1 }, { kind: 'server_error_before', times: 1 })
+  await merchant.charge({ amount: 100, card: card.id })
+  await untilSettled(checked, merchant)
+  const [payment] = await listPayments(merchant)
+  assert.equal(payment?.status, 'failed')
+  t.diagnostic(`note: ${t.name}; ${describeChecked(await checkEverything(checked, merchant))}`)
+})
+
 async function askedOften({ merchant_id }: Merchant): Promise<boolean> {
   const text =
     'select min(resolve_tries) as tries from attempts where merchant_id = $1 and resolve_at is not null'

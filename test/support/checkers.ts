@@ -29,29 +29,30 @@ const readsAtOnce = 16
 
 /** Waits until nothing of the merchant is open or on its way. */
 export async function untilSettled(product: Checked, { merchant_id }: Merchant): Promise<void> {
-  const open = async () => {
-    const count = async (zone: Zone, from: string) => {
-      const text = `select count(*)::int as count from ${from} merchant_id = $1`
-      return (await product.query(zone, text, [merchant_id]))[0]!['count'] as number
+  const isOpen = "resolve_at is not null or state in ('sending', 'pending', 'unknown')"
+  const left: [Zone, string][] = [
+    ['platform', `select attempt_id, state, cause, resolve_tries from attempts where (${isOpen}) and`],
+    ['platform', 'select event_id, type from outbox where'],
+    ['vault', 'select event_id, type from outbox where'],
+  ]
+  let found: object[] = []
+  const isSettled = async () => {
+    for (const [zone, text] of left) {
+      const rows = product.query(zone, `${text} merchant_id = $1 limit 20`, [merchant_id])
+      found = await rows.catch((error: Error) => [{ database: error.message }])
+      if (found.length > 0) return false
     }
-    return {
-      open_attempts: await count(
-        'platform',
-        'attempts where (resolve_at is not null or state in ' + "('sending', 'pending', 'unknown')) and",
-      ),
-      vault_outbox: await count('vault', 'outbox where'),
-      platform_outbox: await count('platform', 'outbox where'),
-    }
+    return true
   }
-  let left: Record<string, number> = {}
-  await within(
-    settlingMs,
-    () => `it does not come to rest: ${JSON.stringify(left)}`,
-    async () => {
-      left = await open().catch(() => ({ databases_that_answer: 0 }))
-      return Object.values(left).every((count) => count === 0) && !('databases_that_answer' in left)
-    },
-  )
+  const describe = async () => {
+    const ids = found.map((row) => (row as { attempt_id?: string }).attempt_id ?? '')
+    const text = `select attempt_id, step, send_number, state, answer_status, recorded_at, answered_at
+                  from forwards where attempt_id = any($1) and moves_money order by 1, 2, 3`
+    const sends = await product.query('vault', text, [ids])
+    const charges = (await readLedger(product)).filter(({ reference }) => ids.includes(reference ?? ''))
+    return `it does not come to rest: ${JSON.stringify({ found, sends, charges }, null, 1)}`
+  }
+  await within(settlingMs, describe, isSettled)
 }
 
 /** All of them, in this order. Gives what was checked, in numbers. */

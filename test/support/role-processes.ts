@@ -56,9 +56,6 @@ const basicPlaces = ['access', 'vault', 'platform', 'simulators'] as const
 export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
   const ends: (() => unknown)[] = []
   const own: Scope = { after: (end) => ends.push(end) }
-  scope.after(async () => {
-    for (const end of ends.toReversed()) await end()
-  })
   const postgres = await startTestPostgres(own)
   const folder = temporaryFolder(own)
   const at = await choosePlaces()
@@ -86,8 +83,6 @@ export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
     })
     const role = roleProcessOf(command)
     started.push(role)
-    // One that a test left standing still could not end.
-    own.after(() => processes.get(place) === role && role.signal('SIGCONT'))
     processes.set(place, role)
     role.exited.then(() => {
       if (processes.get(place) === role) processes.delete(place)
@@ -103,7 +98,16 @@ export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
     return within(40_000, `${place} does not end by ${signal}`, role.exited)
   }
 
-  own.after(() => assertGone(started))
+  scope.after(async () => {
+    try {
+      // One that a test left standing still could not end.
+      for (const role of processes.values()) role.signal('SIGCONT')
+      await Promise.all([...processes.keys()].map((place) => end(place, 'SIGTERM')))
+      assertGone(started)
+    } finally {
+      for (const close of ends.toReversed()) await close()
+    }
+  })
   const running: RoleProcesses = {
     postgres,
     at,
