@@ -30,7 +30,7 @@ test('every code has its section, saying its status and what to do, and no secti
 test('a problem links to its section and tells nothing but what the failure says in public', () => {
   const failure = new Failure('card_expired', { param: 'exp_year', cause: new Error('internal') })
   assert.deepEqual(problemOf(failure, 'req_1'), {
-    type: 'https://coffer.dev/errors#card_expired',
+    type: 'urn:coffer:error:card_expired',
     title: failures.card_expired.title,
     status: 422,
     code: 'card_expired',

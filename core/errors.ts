@@ -112,7 +112,7 @@ export type Problem = {
 export function problemOf(failure: Failure, requestId: string): Problem {
   const entry = failures[failure.code]
   return {
-    type: `https://coffer.dev/errors#${failure.code}`,
+    type: `urn:coffer:error:${failure.code}`,
     title: entry.title,
     status: entry.status,
     ...(failure.detail === undefined ? {} : { detail: failure.detail }),

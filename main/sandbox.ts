@@ -102,12 +102,21 @@ async function serveRoles(
   return serve(roleNames, environment, listeners, log)
 }
 
+/** On the port of the last start where it is free, so that connections made to it go on working. */
 async function startSimulators(directory: DataDirectory, log: Log) {
   const { start } = await import('@coffer/simulators/start-simulators.ts')
-  return start({ host: '127.0.0.1', port: 0, data_directory: directory.file('simulators') }, log)
+  const at = { host: '127.0.0.1', data_directory: directory.file('simulators') }
+  const portFile = 'simulator-port'
+  const last = Number(directory.readPrivateFile(portFile)?.toString() ?? 0)
+  const simulators = await start({ ...at, port: last }, log).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EADDRINUSE' || last === 0) throw error
+    return start({ ...at, port: 0 }, log)
+  })
+  directory.writePrivateFile(portFile, new URL(simulators.stripe_url).port)
+  return simulators
 }
 
-/** The merchant's connection to the simulator, whose address may be another one at each start. */
+/** The merchant's connection to the simulator, whose address is another one where its port was taken. */
 async function ensureSimulatorConnection(
   apiUrl: string,
   secretKey: string,

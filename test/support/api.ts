@@ -119,7 +119,7 @@ export function assertProblem(
   assert.equal(problem.param, expected.param, answer.text)
   assert.equal(problem.status, expected.status)
   assert.equal(problem.retryable, expected.retryable ?? false)
-  assert.equal(problem.type, `https://coffer.dev/errors#${expected.code}`)
+  assert.equal(problem.type, `urn:coffer:error:${expected.code}`)
   assert.match(problem.request_id, /^req_[0-9a-z]{26}$/)
   assert.equal(answer.headers.get('request-id'), problem.request_id)
 }
