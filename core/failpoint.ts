@@ -16,7 +16,6 @@ export const failpoints = [
   'platform.payments.after_intent',
   'platform.attempt.before_step',
   'platform.attempt.after_step_answer',
-  'platform.attempt.after_step_saved',
   'platform.attempt.before_settle',
   'platform.attempt.after_settle',
   'platform.resolver.after_claim',

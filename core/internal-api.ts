@@ -31,6 +31,8 @@ export const forwardCall = Type.Object({
   /** 0 for the first time; each further number is a deliberate re-send. */
   send_number: Type.Integer({ minimum: 0, maximum: 30_000 }),
   moves_money: Type.Boolean(),
+  /** What earlier steps have told: kept with the record, so it is durable before this is sent. */
+  answers: Type.Record(Type.String({ maxLength: 100 }), Type.String({ maxLength: 1_000 })),
   timeout_ms: Type.Integer({ minimum: 1, maximum: 300_000 }),
   request: httpRequest,
   reference_fields: Type.Array(Type.String({ maxLength: 200 }), { maxItems: 200 }),
@@ -81,6 +83,9 @@ export const forwardLooked = Type.Object({
   first_recorded_at: Type.Union([Type.String(), Type.Null()]),
   last_recorded_at: Type.Union([Type.String(), Type.Null()]),
   last_send_number: Type.Integer(),
+  /** What the first send was made with. */
+  answers: Type.Record(Type.String(), Type.String()),
+  card_version_id: Type.Union([Type.String(), Type.Null()]),
 })
 export type ForwardLooked = Static<typeof forwardLooked>
 

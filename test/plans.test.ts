@@ -72,11 +72,6 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     (database) => payments.writePayments(database, [{ kind: 'intent', entry: intentOf(newPlan()) }]),
   ],
   [
-    'writePayments: progress',
-    'coffer_platform_service',
-    (database) => payments.writePayments(database, [{ kind: 'progress', entry: {} as never }]),
-  ],
-  [
     'writePayments: a settlement',
     'coffer_platform_service',
     (database) => {

@@ -53,9 +53,6 @@ create table attempts (
   psp text not null,
   state text not null check (state in ('sending', 'pending', 'unknown', 'action_required', 'approved', 'declined',
     'rejected', 'not_sent')),
-  -- What earlier steps left for later ones, and which version of the card they used.
-  answers json not null default '{}',
-  card_version_id text collate "C",
   psp_reference text check (length(psp_reference) <= 255),
   network_transaction_id text check (length(network_transaction_id) <= 64),
   -- Why the outcome is not known, in a word.
@@ -155,7 +152,7 @@ create policy expired on idempotency_records to coffer_platform_relay using (exp
 
 grant select on card_facts, connections to coffer_platform_service;
 grant select, insert, update (status, decline, failure, updated_at) on payments to coffer_platform_service;
-grant select, insert, update (state, answers, card_version_id, psp_reference, network_transaction_id, cause,
+grant select, insert, update (state, psp_reference, network_transaction_id, cause,
   updated_at, resolve_at) on attempts to coffer_platform_service;
 grant select, insert on payment_entries to coffer_platform_service;
 grant insert on audit_records, outbox to coffer_platform_service;

@@ -9,7 +9,7 @@ import {
 } from '@coffer/connectors/stripe/test-answers.ts'
 import type { ForwardCall, ForwardResult } from '@coffer/core/internal-api.ts'
 import { quietLog } from '../../test/support/postgres.ts'
-import { type AttemptPlan, type Progress, runAttempt } from './attempt.ts'
+import { type AttemptPlan, runAttempt } from './attempt.ts'
 import { dies, forwarded, neverAnswered, neverSent, newPlan, startStandInVault } from './test-attempts.ts'
 
 type Forward = (call: ForwardCall) => ForwardResult | typeof dies
@@ -17,16 +17,12 @@ type Forward = (call: ForwardCall) => ForwardResult | typeof dies
 /** Runs one attempt against a vault that answers like this. */
 async function run(t: TestContext, forward: Forward, plan: AttemptPlan = newPlan(), timeoutMs = 10_000) {
   const vault = await startStandInVault(t, { forward })
-  const saved: { progress: Progress; forwards_before: number }[] = []
   const deps = {
     vault: vault.client,
     log: quietLog,
-    async saveProgress(_plan: AttemptPlan, progress: Progress) {
-      saved.push({ progress: structuredClone(progress), forwards_before: vault.forwards.length })
-    },
   }
   const ending = await runAttempt(deps, connector, plan, timeoutMs)
-  return { ending, saved, forwards: vault.forwards, plan }
+  return { ending, forwards: vault.forwards, plan }
 }
 
 const stored = forwarded(200, paymentMethodAnswer())
@@ -39,15 +35,22 @@ const chargedFor = (plan: AttemptPlan) =>
     }),
   )
 
+/** The step that moves money alone, as if an earlier one had told what it needs. */
+const onlyMoneyStep = {
+  ...connector,
+  authorize: connector.authorize
+    .filter((step) => step.moves_money)
+    .map((step): typeof step => ({
+      ...step,
+      request: (input, context) => step.request(input, { ...context, answers: { payment_method: 'pm_1' } }),
+    })),
+}
+
 const isMoneyStep = (call: ForwardCall) => call.step === 'payment_intents'
 
-test('the steps go one after another, and what the first told is durable before money can move', async (t) => {
-  const plan = newPlan({ answers: {} })
-  const { ending, saved, forwards } = await run(
-    t,
-    (call) => (isMoneyStep(call) ? chargedFor(plan) : stored),
-    plan,
-  )
+test('the steps go one after another, and the second is recorded with what the first told', async (t) => {
+  const plan = newPlan()
+  const { ending, forwards } = await run(t, (call) => (isMoneyStep(call) ? chargedFor(plan) : stored), plan)
   assert.equal(ending.kind, 'approved')
   assert.deepEqual(
     forwards.map(({ step, send_number, moves_money }) => [step, send_number, moves_money]),
@@ -56,8 +59,10 @@ test('the steps go one after another, and what the first told is durable before 
       ['payment_intents', 0, true],
     ],
   )
-  const progress = { answers: { payment_method: 'pm_1PgafuB7WZ01zgkW' }, card_version_id: 'cver_1' }
-  assert.deepEqual(saved, [{ progress, forwards_before: 1 }])
+  assert.deepEqual(
+    forwards.map(({ answers }) => answers),
+    [{}, { payment_method: 'pm_1PgafuB7WZ01zgkW' }],
+  )
   for (const call of forwards) {
     assert.equal(call.attempt_id, plan.attempt_id)
     assert.equal(call.connection_id, plan.connection.connection_id)
@@ -79,10 +84,9 @@ test('before the step that moves money every trouble is certain: nothing was sen
     () => forwarded(502, '<html>Bad Gateway</html>'),
   ]
   for (const trouble of troubles) {
-    const { ending, forwards, saved } = await run(t, trouble)
+    const { ending, forwards } = await run(t, trouble)
     assert.ok(ending.kind === 'not_sent' || ending.kind === 'rejected', ending.kind)
     assert.equal(forwards.length, 1)
-    assert.deepEqual(saved, [])
   }
 })
 
@@ -102,11 +106,10 @@ test('at the step that moves money every trouble is unknown, but for proof that 
 test('a vault that does not listen has sent nothing', async (t) => {
   const vault = await startStandInVault(t, { forward: () => dies })
   await vault.stop()
-  const deps = { vault: vault.client, log: quietLog, saveProgress: async () => {} }
+  const deps = { vault: vault.client, log: quietLog }
   const atFirst = await runAttempt(deps, connector, newPlan(), 10_000)
   assert.equal(atFirst.kind, 'not_sent')
-  const onlyMoney = { ...connector, authorize: connector.authorize.filter((step) => step.moves_money) }
-  const atMoney = await runAttempt(deps, onlyMoney, newPlan({ answers: { payment_method: 'pm_1' } }), 10_000)
+  const atMoney = await runAttempt(deps, onlyMoneyStep, newPlan(), 10_000)
   assert.equal(atMoney.kind, 'not_sent')
 })
 
@@ -122,7 +125,7 @@ test('without time left nothing is sent; a step gets only what is left', async (
 test('what the connector cannot express is not sent', async (t) => {
   const onlyMoney = { ...connector, authorize: connector.authorize.filter((step) => step.moves_money) }
   const vault = await startStandInVault(t, { forward: () => dies })
-  const deps = { vault: vault.client, log: quietLog, saveProgress: async () => {} }
+  const deps = { vault: vault.client, log: quietLog }
   const ending = await runAttempt(deps, onlyMoney, newPlan(), 10_000)
   assert.deepEqual(ending, { kind: 'not_sent', message: 'the connector cannot express this payment' })
   assert.deepEqual(vault.forwards, [])

@@ -17,23 +17,20 @@ export type AttemptPlan = {
   payment_id: string
   attempt_id: string
   card_id: string
-  card_version_id: string | null
   connection: { connection_id: string; settings: Record<string, string> }
   amount_minor: bigint
   currency: string
   capture: 'automatic' | 'manual'
   initiator: 'customer' | 'merchant'
   reference: string | null
-  answers: Record<string, string>
 }
 
+/** What the steps so far have told, and which version of the card they used. */
 export type Progress = { answers: Record<string, string>; card_version_id: string | null }
 
 export type AttemptDeps = {
   vault: InternalClient
   log: Log
-  /** Makes what the steps so far have told durable; resolves when it is. */
-  saveProgress(plan: AttemptPlan, progress: Progress): Promise<void>
 }
 
 /** Beyond the PSP's own time: for the vault to record, fill and mask. */
@@ -65,7 +62,7 @@ export function sendThroughVault(
   connector: Connector,
   send: Pick<
     ForwardCall,
-    'step' | 'send_number' | 'moves_money' | 'timeout_ms' | 'request' | 'card_version_id'
+    'step' | 'send_number' | 'moves_money' | 'timeout_ms' | 'request' | 'answers' | 'card_version_id'
   >,
 ): Promise<ForwardResult> {
   const call: ForwardCall = {
@@ -90,12 +87,8 @@ export async function runAttempt(
 ): Promise<Ending> {
   const input = authorizeInputOf(plan)
   const deadlineMs = performance.now() + timeoutMs
-  const progress: Progress = { answers: { ...plan.answers }, card_version_id: plan.card_version_id }
+  const progress: Progress = { answers: {}, card_version_id: null }
   for (const step of connector.authorize) {
-    if (step.moves_money && Object.keys(progress.answers).length > 0) {
-      await deps.saveProgress(plan, progress)
-      failpoint('platform.attempt.after_step_saved')
-    }
     const ending = await runStep(deps, connector, plan, step, input, progress, deadlineMs)
     failpoint('platform.attempt.after_step_answer')
     if (ending !== undefined) return ending
@@ -134,6 +127,7 @@ async function runStep(
       moves_money: step.moves_money,
       timeout_ms: remainingMs,
       request,
+      answers: progress.answers,
       card_version_id: progress.card_version_id,
     })
   } catch (error) {

@@ -86,8 +86,7 @@ export function createPayments(deps: PaymentsDeps) {
     payment: Payment,
     answer: AnswerTarget,
   ): Promise<StoredAnswer> {
-    const attemptDeps = { vault: deps.vault, log: deps.log, saveProgress: store.saveProgress }
-    const ending = await runAttempt(attemptDeps, connector, plan, deps.psp_deadline_ms)
+    const ending = await runAttempt(deps, connector, plan, deps.psp_deadline_ms)
     return settle(plan, payment, ending, answer)
   }
 
@@ -257,14 +256,12 @@ function newPaymentOf(
     payment_id: paymentId,
     attempt_id: attemptId,
     card_id: input.card,
-    card_version_id: null,
     connection,
     amount_minor: BigInt(input.amount),
     currency: input.currency,
     capture,
     initiator,
     reference,
-    answers: {},
   }
   return { payment, plan }
 }

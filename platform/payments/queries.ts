@@ -3,7 +3,7 @@ import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
-import type { AttemptPlan, Progress } from './attempt.ts'
+import type { AttemptPlan } from './attempt.ts'
 import { openStates, type Settlement } from './machine.ts'
 import type { Payment } from './schemas.ts'
 
@@ -155,23 +155,6 @@ function intentOf(row: IntentRow): IntentInserted | undefined {
   return row.leased ? { verdict: 'running' } : { verdict: 'abandoned', payment_id: row.object_id }
 }
 
-export type ProgressUpdate = Progress & { merchant_id: string; payment_id: string; attempt_id: string }
-
-function progressStatement(entry: ProgressUpdate): Statement {
-  return {
-    name: 'update_progress',
-    text: `update attempts set answers = $3, card_version_id = $4, updated_at = now()
-           where merchant_id = $1 and payment_id = $5 and attempt_id = $2`,
-    values: [
-      entry.merchant_id,
-      entry.attempt_id,
-      JSON.stringify(entry.answers),
-      entry.card_version_id,
-      entry.payment_id,
-    ],
-  }
-}
-
 export type SettlementUpdate = {
   merchant_id: string
   attempt_id: string
@@ -254,30 +237,26 @@ function settleStatement(entry: SettlementUpdate): Statement {
 /** One thing to write; several kinds share a transaction, because what is dear is the commit. */
 export type PaymentWrite =
   | { kind: 'intent'; entry: IntentInsert }
-  | { kind: 'progress'; entry: ProgressUpdate }
   | { kind: 'settlement'; entry: SettlementUpdate }
 
 /** What came of it. A settlement is not applied where its attempt had ended already. */
 export type PaymentWritten =
   | { kind: 'intent'; intent: IntentInserted }
-  | { kind: 'progress' }
   | { kind: 'settlement'; applied: boolean }
 
 const keyOf = ({ kind, entry }: PaymentWrite) =>
   kind === 'intent'
     ? ` ${entry.merchant_id}|${entry.idempotency_key}`
-    : `${entry.merchant_id}|${entry.attempt_id}|${kind}`
+    : `${entry.merchant_id}|${entry.attempt_id}`
 
-/** Writes a batch in one transaction: the intents as one statement, then each change in the order of its key. */
+/** Writes a batch in one transaction: the intents as one statement, then each settlement in the order of its key. */
 export function writePayments(database: Database, writes: PaymentWrite[]): Promise<PaymentWritten[]> {
   return inKeyOrder(writes, keyOf, async (ordered) => {
     const intents = ordered.flatMap((write) => (write.kind === 'intent' ? [write.entry] : []))
-    const changes = ordered.flatMap((write) => (write.kind === 'intent' ? [] : [write]))
+    const settlements = ordered.flatMap((write) => (write.kind === 'intent' ? [] : [write.entry]))
     const statements = [
       ...(intents.length > 0 ? [intentsStatement(intents)] : []),
-      ...changes.map((write) =>
-        write.kind === 'progress' ? progressStatement(write.entry) : settleStatement(write.entry),
-      ),
+      ...settlements.map(settleStatement),
     ]
     const merchants = merchantsOf(ordered.map((write) => write.entry))
     const rows = await database.commitAll<IntentRow & { changed: boolean }>(merchants, statements)
@@ -285,9 +264,7 @@ export function writePayments(database: Database, writes: PaymentWrite[]): Promi
     // Intents come first in the order of keys, so their results come first as well.
     return [
       ...(await intentsWritten(database, intents, inserted)),
-      ...changes.map(({ kind }, index) =>
-        kind === 'progress' ? { kind } : { kind, applied: rows[index]![0]!.changed },
-      ),
+      ...rows.map(([row]) => ({ kind: 'settlement', applied: row!.changed }) as const),
     ]
   })
 }

@@ -130,8 +130,8 @@ export async function findPlan(database: Database, key: AttemptKey): Promise<Pla
   const rows = await database.read<FoundPlan>([key.merchant_id], {
     name: 'find_plan',
     text: `select attempts.merchant_id, attempts.payment_id, attempts.attempt_id, payments.card_id,
-             attempts.card_version_id, payments.amount_minor, payments.currency, payments.capture,
-             payments.initiator, payments.reference, attempts.answers, attempts.connection_id, attempts.psp,
+             payments.amount_minor, payments.currency, payments.capture,
+             payments.initiator, payments.reference, attempts.connection_id, attempts.psp,
              attempts.state, attempts.created_at, connections.settings
            from attempts
            join payments on payments.merchant_id = attempts.merchant_id and payments.payment_id = attempts.payment_id

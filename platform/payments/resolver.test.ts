@@ -51,10 +51,9 @@ type Resolved = {
 
 /** Leaves an attempt behind as a process that died does, and lets the resolver look at it until it has decided. */
 async function resolved(t: TestContext, told: Told): Promise<Resolved> {
-  const plan = newPlan({ answers: { payment_method: 'pm_1' }, card_version_id: 'cver_1' })
+  const plan = newPlan()
   const intent = intentOf(plan, { resolve_after_ms: 0 })
   await store.insertIntent(intent)
-  await store.saveProgress(plan, { answers: plan.answers, card_version_id: plan.card_version_id })
   const none = () => neverAnswered
   const vault = await startStandInVault(t, {
     look: () => told.looked,

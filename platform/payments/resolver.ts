@@ -155,8 +155,9 @@ async function lookUp(
     send_number: due.resolve_tries,
     moves_money: false,
     timeout_ms: deps.psp_deadline_ms,
-    request: connector.sync.request(input, stepContextOf(plan, 'sync', plan.answers)),
-    card_version_id: plan.card_version_id,
+    request: connector.sync.request(input, stepContextOf(plan, 'sync', looked.answers)),
+    answers: looked.answers,
+    card_version_id: looked.card_version_id,
   })
   return result.answer === null ? uncertain('look_up_failed') : connector.sync.response(result.answer, input)
 }
@@ -178,8 +179,9 @@ async function sendAgain(
     send_number: looked.last_send_number + 1,
     moves_money: true,
     timeout_ms: deps.psp_deadline_ms,
-    request: step.request(authorizeInputOf(plan), stepContextOf(plan, step.name, plan.answers)),
-    card_version_id: plan.card_version_id,
+    request: step.request(authorizeInputOf(plan), stepContextOf(plan, step.name, looked.answers)),
+    answers: looked.answers,
+    card_version_id: looked.card_version_id,
   })
   if (result.answer === null) return undefined
   const told = step.response(result.answer, authorizeInputOf(plan))

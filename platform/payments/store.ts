@@ -2,7 +2,6 @@
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
-import type { AttemptPlan, Progress } from './attempt.ts'
 import * as queries from './queries.ts'
 import * as reads from './read-queries.ts'
 import type { Payment } from './schemas.ts'
@@ -32,11 +31,6 @@ export function createPaymentStore(database: Database) {
       const written = await writes.add({ kind: 'intent', entry })
       if (written.kind !== 'intent') throw new Error('a payment write got the result of another')
       return written.intent
-    },
-    async saveProgress(plan: AttemptPlan, made: Progress): Promise<void> {
-      const { merchant_id, payment_id, attempt_id } = plan
-      const entry = { merchant_id, payment_id, attempt_id, ...made }
-      await writes.add({ kind: 'progress', entry })
     },
     /** False where the attempt had ended already: then nothing was changed. */
     async settle(entry: queries.SettlementUpdate): Promise<boolean> {

@@ -18,14 +18,12 @@ export function newPlan(changes: Partial<AttemptPlan> = {}): AttemptPlan {
     payment_id: newId('payment'),
     attempt_id: newId('attempt'),
     card_id: newId('card'),
-    card_version_id: null,
     connection: { connection_id: newId('connection'), settings: {} },
     amount_minor: 1234n,
     currency: 'USD',
     capture: 'automatic',
     initiator: 'customer',
     reference: null,
-    answers: {},
     ...changes,
   }
 }
@@ -116,6 +114,8 @@ export const lookedUnanswered: ForwardLooked = {
   first_recorded_at: new Date().toISOString(),
   last_recorded_at: new Date().toISOString(),
   last_send_number: 0,
+  answers: { payment_method: 'pm_1' },
+  card_version_id: 'cver_1',
 }
 
 /** Ends the connection without an answer, as a vault that dies does. */

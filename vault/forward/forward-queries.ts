@@ -6,7 +6,7 @@ import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
 type Delegation = Pick<ForwardCall, 'merchant_id' | 'card_id' | 'attempt_id' | 'connection_id' | 'step'>
 
 export type ForwardInsert = Delegation &
-  Pick<ForwardCall, 'card_version_id' | 'send_number' | 'moves_money'> & {
+  Pick<ForwardCall, 'card_version_id' | 'send_number' | 'moves_money' | 'answers'> & {
     needs_card: boolean
     forward_id: string
     role: string
@@ -44,9 +44,9 @@ type InsertedRow = { [Name in keyof ForwardCard]: ForwardCard[Name] | null } & {
 const insertForwardsText = `
   with input as materialized (
     select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[],
-      $8::boolean[], $9::boolean[], $10::text[], $11::text[], $12::text[])
+      $8::boolean[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::json[])
     with ordinality as input (merchant_id, card_id, attempt_id, connection_id, step, wanted_version_id, send_number,
-      moves_money, needs_card, forward_id, role, request_id, place)
+      moves_money, needs_card, forward_id, role, request_id, answers, place)
   ), found as materialized (
     select input.place, version.* from input
     cross join lateral (
@@ -70,9 +70,9 @@ const insertForwardsText = `
           and (connection_id <> input.connection_id or card_id <> input.card_id))
   ), added as (
     insert into forwards (merchant_id, attempt_id, step, send_number, forward_id, state, connection_id, card_id,
-      card_version_id, role, request_id, moves_money)
+      card_version_id, role, request_id, moves_money, answers)
     select merchant_id, attempt_id, step, send_number, forward_id, 'recorded', connection_id, card_id,
-      found.card_version_id, role, request_id, moves_money
+      found.card_version_id, role, request_id, moves_money, answers
     from input join found using (place)
     where place not in (select place from refused)
     order by merchant_id, attempt_id, step, send_number
@@ -103,6 +103,7 @@ export async function insertForwards(
         'card_version_id',
       ]),
       ...columnsOf(entries, ['send_number', 'moves_money', 'needs_card', 'forward_id', 'role', 'request_id']),
+      entries.map((entry) => JSON.stringify(entry.answers)),
     ],
   })
   return rows.map((row) => ({
@@ -156,6 +157,8 @@ export type ForwardRow = {
   answer_status: number | null
   answer_headers: Record<string, string> | null
   answer_body: string | null
+  answers: Record<string, string>
+  card_version_id: string | null
 }
 
 /**
@@ -185,7 +188,8 @@ export async function lookAndClose(
     })
     return query<ForwardRow>({
       name: 'look_at_forwards',
-      text: `select send_number, state, recorded_at, answer_status, answer_headers, answer_body from forwards
+      text: `select send_number, state, recorded_at, answer_status, answer_headers, answer_body,
+               answers, card_version_id from forwards
              where merchant_id = $1 and attempt_id = $2 and step = $3 order by send_number`,
       values: [look.merchant_id, look.attempt_id, look.step],
     })

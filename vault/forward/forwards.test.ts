@@ -81,6 +81,7 @@ async function prepare(url: string, input: { cvc?: string; cardholder_name?: str
     attempt_id: newId('attempt'),
     connection_id: connection.id,
     step: 'pay',
+    answers: {},
     send_number: 0,
     moves_money: true,
     timeout_ms: 5_000,
@@ -251,6 +252,17 @@ test('F-18: a hang, a reset and half an answer may all have been charged', async
     const looked = await look(one)
     assert.deepEqual([looked.state, looked.sends, looked.unanswered_sends], ['unanswered', 1, 1], fault)
   }
+})
+
+test('what earlier steps told is recorded with a send, and a look gives that of the first', async (t) => {
+  const psp = await startDestination(t, (_seen, response) => response.end('{}'))
+  const prepared = await prepare(psp.url)
+  const first = prepared.call({ answers: { payment_method: 'pm_1' } })
+  await send(first)
+  await send({ ...first, send_number: 1, answers: {} })
+  const looked = await prepared.look(first)
+  assert.deepEqual(looked.answers, { payment_method: 'pm_1' })
+  assert.equal(looked.card_version_id, prepared.card.version)
 })
 
 test('the record is durable before the first byte is sent', async (t) => {

@@ -214,5 +214,7 @@ function lookedOf(rows: queries.ForwardRow[]): ForwardLooked {
     first_recorded_at: sends[0]?.recorded_at.toISOString() ?? null,
     last_recorded_at: sends.at(-1)?.recorded_at.toISOString() ?? null,
     last_send_number: rows.at(-1)?.send_number ?? 0,
+    answers: sends[0]?.answers ?? {},
+    card_version_id: sends[0]?.card_version_id ?? null,
   }
 }

@@ -29,6 +29,8 @@ create table forwards (
   role text not null,
   request_id text not null,
   moves_money boolean not null,
+  -- What earlier steps have told the connector, which it needs to make this request again.
+  answers json not null default '{}',
   recorded_at timestamptz not null default now(),
   answered_at timestamptz,
   answer_status smallint,
