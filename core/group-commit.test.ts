@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from './errors.ts'
-import { createGroupCommit, type GroupCommit } from './group-commit.ts'
+import { completeRaced, createGroupCommit, type GroupCommit } from './group-commit.ts'
 import { CommitUnknown } from './postgres.ts'
 
 type Entry = { id: number; bad: boolean }
@@ -159,4 +159,20 @@ test('drain waits for everything accepted, what arrives meanwhile included', asy
   await drained
   assert.equal(seen.written.length, 41)
   assert.equal(seen.running, 0)
+})
+
+test('entries that lost a race get what asking again finds, in their places', async () => {
+  const asked: number[][] = []
+  const results = await completeRaced([1, 2, 3, 4], ['a', undefined, 'c', undefined], async (raced) => {
+    asked.push(raced)
+    return raced.map((entry) => `again ${entry}`)
+  })
+  assert.deepEqual(results, ['a', 'again 2', 'c', 'again 4'])
+  assert.deepEqual(asked, [[2, 4]])
+  assert.deepEqual(await completeRaced([1], ['a'], () => assert.fail('nothing was raced')), ['a'])
+})
+
+test('where asking again fails, the batch is unknown and not failed: the others of it are committed', async () => {
+  const failing = () => Promise.reject(new Error('row 2 is bad'))
+  await assert.rejects(completeRaced([1, 2], ['a', undefined], failing), CommitUnknown)
 })

@@ -104,3 +104,24 @@ export function createGroupCommit<Entry, Result>(options: {
     },
   }
 }
+
+/**
+ * Completes the results of a committed batch: entries without one lost a race against a batch that committed
+ * beside it, and are asked for again.
+ * @throws CommitUnknown where that fails: the others are committed, so none of the batch may be written again as
+ * if it were not.
+ */
+export async function completeRaced<Entry, Result>(
+  entries: readonly Entry[],
+  results: readonly (Result | undefined)[],
+  askAgain: (raced: Entry[]) => Promise<Result[]>,
+): Promise<Result[]> {
+  const raced = entries.filter((_entry, index) => results[index] === undefined)
+  const again =
+    raced.length === 0
+      ? []
+      : await askAgain(raced).catch((error: unknown) => {
+          throw new CommitUnknown(error)
+        })
+  return results.map((result) => result ?? again.shift()!)
+}

@@ -126,6 +126,11 @@ export function settlementOf(ending: Ending): Settlement {
   }
 }
 
+/** Whether there is still something to find out. */
+export function staysOpen({ attempt_state }: Settlement): boolean {
+  return openStates.includes(attempt_state)
+}
+
 /** 202 while the result is still to come, 201 once it is there, whatever it is. */
 export function httpStatusOf(status: PaymentStatus): 201 | 202 {
   return status === 'processing' || status === 'unknown' ? 202 : 201

@@ -17,7 +17,7 @@ import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type AnswerTarget, createAnswers, type SerializePayment } from './answers.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
-import { type Ending, httpStatusOf, settlementOf } from './machine.ts'
+import { type Ending, httpStatusOf, settlementOf, staysOpen } from './machine.ts'
 import type { IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
 import { createRouting } from './routing.ts'
 import type { NewPayment, Payment } from './schemas.ts'
@@ -63,7 +63,6 @@ export function createPayments(deps: PaymentsDeps) {
     const settlement = settlementOf(ending)
     const settled = settledPayment(payment, ending, deps.clock.now())
     const stored = { status: httpStatusOf(settlement.payment_status), body: answer.serialize(settled) }
-    const isOpen = settlement.attempt_state === 'unknown' || settlement.attempt_state === 'pending'
     failpoint('platform.attempt.before_settle')
     const changed = await store.settle({
       ...plan,
@@ -72,7 +71,7 @@ export function createPayments(deps: PaymentsDeps) {
       idempotency_key: answer.idempotency_key,
       response_status: stored.status,
       response_body: stored.body,
-      resolve_after_ms: isOpen ? firstLookMs : null,
+      resolve_after_ms: staysOpen(settlement) ? firstLookMs : null,
     })
     failpoint('platform.attempt.after_settle')
     // Somebody else has settled it in the meantime: what they wrote is the answer.

@@ -1,4 +1,5 @@
 import type { Caller } from '@coffer/core/caller.ts'
+import { completeRaced } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
@@ -179,7 +180,7 @@ const settleText = `
   with changed as materialized (
     update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference),
       network_transaction_id = $7, cause = $8, resolve_at = now() + $9::int * interval '1 ms'
-    where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state = any($21)
+    where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state = any($20)
     returning state
   ), paid as (
     update payments set status = $10, decline = $11, failure = $12, updated_at = $5
@@ -189,15 +190,15 @@ const settleText = `
     select $1, $3, $2, kind, $13, $5 from unnest($14::text[]) as kind where exists (select from changed)
   ), told as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-    select $15, $1, $16, $3, $17::json, $5::timestamptz where exists (select from changed)
+    select $15, $1, $16, $3, $17::text::json, $5::timestamptz where exists (select from changed)
     union all
-    select $15, $1, 'payment.late_success', $3, $17::json, $5::timestamptz
+    select $15, $1, 'payment.late_success', $3, $17::text::json, $5::timestamptz
     where $4 = 'approved' and not exists (select from changed) and exists (
       select from attempts
       where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state <> 'approved')
   ), answered as (
-    update idempotency_records set response_status = $18, response_body = $19
-    where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $20 and object_id = $3
+    update idempotency_records set response_status = $18, response_body = $17
+    where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $19 and object_id = $3
       and response_status is null and exists (select from changed)
   )
   select exists (select from changed) as changed`
@@ -226,7 +227,6 @@ function settleStatement(entry: SettlementUpdate): Statement {
       settlement.event_type,
       entry.response_body,
       entry.response_status,
-      entry.response_body,
       entry.idempotency_key,
       // As a parameter: written out, the states would let the planner take the index of live attempts instead.
       openStates,
@@ -274,17 +274,17 @@ async function intentsWritten(
   intents: IntentInsert[],
   rows: IntentRow[],
 ): Promise<PaymentWritten[]> {
-  const results = rows.map(intentOf)
-  const raced = intents.filter((_entry, index) => results[index] === undefined)
+  const written = rows.map((row): PaymentWritten | undefined => {
+    const intent = intentOf(row)
+    return intent && { kind: 'intent', intent }
+  })
   // The key was taken by a batch that committed beside this one: asking again finds its record.
-  const again =
-    raced.length === 0
-      ? []
-      : await writePayments(
-          database,
-          raced.map((entry) => ({ kind: 'intent', entry }) as const),
-        )
-  return results.map((intent) => (intent === undefined ? again.shift()! : { kind: 'intent', intent }))
+  return completeRaced(intents, written, (raced) =>
+    writePayments(
+      database,
+      raced.map((entry) => ({ kind: 'intent', entry }) as const),
+    ),
+  )
 }
 
 const jsonOrNull = (value: unknown) => (value === null ? null : JSON.stringify(value))

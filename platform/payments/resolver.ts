@@ -14,7 +14,7 @@ import { gauge } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type AttemptPlan, authorizeInputOf, sendThroughVault, stepContextOf, uncertain } from './attempt.ts'
-import { type Ending, settlementOf } from './machine.ts'
+import { type Ending, settlementOf, staysOpen } from './machine.ts'
 import { settledPayment } from './payments.ts'
 import * as queries from './resolver-queries.ts'
 import type { Payment } from './schemas.ts'
@@ -196,7 +196,7 @@ async function settle(
   due: queries.DueAttempt,
 ): Promise<void> {
   const settlement = settlementOf(ending)
-  const stillOpen = settlement.attempt_state === 'unknown' || settlement.attempt_state === 'pending'
+  const stillOpen = staysOpen(settlement)
   if (stillOpen && due.state === settlement.attempt_state) {
     await queries.askAgain(deps.relayDatabase, due)
     return

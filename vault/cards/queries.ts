@@ -1,7 +1,8 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
+import { completeRaced } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
-import { CommitUnknown, type Database } from '@coffer/core/postgres.ts'
+import type { Database } from '@coffer/core/postgres.ts'
 import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
 import type { Card } from './schemas.ts'
 
@@ -138,16 +139,8 @@ export async function insertCards(database: Database, entries: CardInsert[]): Pr
     ],
   })
   failpoint('vault.cards.after_commit')
-  const results = rows.map(insertedOf)
-  const raced = entries.filter((_entry, index) => results[index] === undefined)
   // A batch that committed beside this one took the key or added the number: asking again finds what it wrote.
-  const again = raced.length === 0 ? [] : await insertCards(database, raced).catch(partlyCommitted)
-  return results.map((result) => result ?? again.shift()!)
-}
-
-/** The others of the batch are committed: none of it may be written again as if it were not. */
-function partlyCommitted(error: unknown): never {
-  throw new CommitUnknown(error)
+  return completeRaced(entries, rows.map(insertedOf), (raced) => insertCards(database, raced))
 }
 
 function insertedOf(row: InsertedRow): CardInserted | undefined {

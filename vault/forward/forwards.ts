@@ -57,9 +57,8 @@ export function createForwards(deps: {
     call: ForwardCall,
     connection: OpenConnection,
     inserted: queries.ForwardInserted,
+    wanted: ReadonlySet<string>,
   ): Promise<Filled> {
-    const request = call.request as HttpRequest
-    const wanted = marksOf(request)
     const values: MarkValues = { 'connection.secret': connection.secret.expose() }
     if (inserted.card !== undefined) {
       const { card } = inserted
@@ -72,7 +71,7 @@ export function createForwards(deps: {
       const cvc = wanted.has('card.cvc') ? deps.cvcLeases.take(call, call.attempt_id) : undefined
       if (cvc !== undefined) values['card.cvc'] = cvc
     }
-    return { request: fillRequest(request, values), values }
+    return { request: fillRequest(call.request as HttpRequest, values), values }
   }
 
   /** Written without being awaited: if it is lost, the record still says that it may have been sent. */
@@ -102,11 +101,11 @@ export function createForwards(deps: {
   return {
     async forward(call: ForwardCall, role: string, requestId: string): Promise<ForwardResult> {
       const connection = await deps.connections.open(call.merchant_id, call.connection_id)
-      const needsCard = [...marksOf(call.request as HttpRequest)].some((mark) => mark.startsWith('card.'))
+      const wanted = marksOf(call.request as HttpRequest)
       failpoint('vault.forward.before_record')
       const inserted = await records.add({
         ...call,
-        needs_card: needsCard,
+        needs_card: [...wanted].some((mark) => mark.startsWith('card.')),
         forward_id: newId('forward'),
         role,
         request_id: requestId,
@@ -114,7 +113,7 @@ export function createForwards(deps: {
       failpoint('vault.forward.after_record')
       if (inserted.verdict !== 'recorded') return alreadyRecorded(call, inserted)
 
-      const filled = await fill(call, connection, inserted).catch((error: unknown) => {
+      const filled = await fill(call, connection, inserted, wanted).catch((error: unknown) => {
         deps.cvcLeases.giveBack(call, call.attempt_id)
         if (error instanceof MarkError) return { outcome: 'not_sent' as const, reason: error.message }
         end(call, { outcome: 'not_sent', reason: 'the request could not be filled' })
