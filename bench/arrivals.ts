@@ -1,17 +1,24 @@
 /** The open loop's clockwork: when requests arrive, which one, and where they wait. */
 
 /**
- * Calls `onArrival` with the moment each request is due, at the given mean rate with exponentially
- * distributed gaps. A timer wakes at whole milliseconds, so several may be told at once, each with its own
- * moment. Returns a stop.
+ * How requests follow each other at a rate: evenly, or with exponentially distributed gaps, as if from many callers
+ * who know nothing of each other: then several often come at once.
  */
-export function startArrivals(rate_per_second: number, onArrival: (due_ms: number) => void): () => void {
-  const gap_ms_mean = 1_000 / rate_per_second
+export type Gaps = 'even' | 'random'
+export type ArrivalRate = { rate_per_second: number; gaps: Gaps }
+
+/**
+ * Calls `onArrival` with the moment each request is due. A timer wakes at whole milliseconds, so several may be
+ * told at once, each with its own moment. Returns a stop.
+ */
+export function startArrivals(rate: ArrivalRate, onArrival: (due_ms: number) => void): () => void {
+  const gap_ms_mean = 1_000 / rate.rate_per_second
   const random = createRandom(20_261)
+  const nextGap_ms = () => gap_ms_mean * (rate.gaps === 'even' ? 1 : -Math.log(1 - random()))
   let due_ms = performance.now()
   let timer: NodeJS.Timeout
   const tick = () => {
-    for (const now = performance.now(); due_ms <= now; due_ms += -Math.log(1 - random()) * gap_ms_mean) {
+    for (const now = performance.now(); due_ms <= now; due_ms += nextGap_ms()) {
       onArrival(due_ms)
     }
     timer = setTimeout(tick, Math.max(0, due_ms - performance.now()))

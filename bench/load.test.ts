@@ -78,7 +78,7 @@ test('in an open loop the wait for a slow server counts from the arrival', async
     t,
     (_request, response) => void setTimeout(() => answer(response, 200, '{}'), answer_ms),
   )
-  const pace = { kind: 'open', rate_per_second: 200 } as const
+  const pace = { kind: 'open', rate_per_second: 200, gaps: 'random' } as const
   const job = jobFor(target, { pace, connections: 1, window_ms: 400 })
   const { parts, waiting_max } = await runLoad(job, state(), NO_EVENTS)
   // One connection answers 33 requests a second of 200: the last to arrive waits for all those before it.
@@ -93,7 +93,7 @@ test('payments of an open loop keep their attempt beside their latency', async (
     seen += 1
     answer(response, 201, `{"status":"captured","attempts":[{"id":"att_${seen}"}]}`)
   })
-  const pace = { kind: 'open', rate_per_second: 200 } as const
+  const pace = { kind: 'open', rate_per_second: 200, gaps: 'random' } as const
   const job = jobFor(target, { scenarios: [{ name: 'payment', weight: 1 }], pace })
   const [part] = (await runLoad(job, state(), NO_EVENTS)).parts
   assert.equal(part!.attempts.length, part!.requests)

@@ -1,4 +1,4 @@
-import { createDraw, createQueue, startArrivals } from './arrivals.ts'
+import { type ArrivalRate, createDraw, createQueue, startArrivals } from './arrivals.ts'
 import { createSamples, type Samples, type Summary } from './percentiles.ts'
 import { openPool, type Pool, type Slot, type Waiting } from './pool.ts'
 import {
@@ -21,7 +21,7 @@ export type LoadJob = {
   /** One scenario, or several mixed by weight. */
   scenarios: { name: ScenarioName; weight: number }[]
   connections: number
-  pace: { kind: 'closed' } | { kind: 'open'; rate_per_second: number }
+  pace: { kind: 'closed' } | ({ kind: 'open' } & ArrivalRate)
   warm_up_ms: number
   window_ms: number
 }
@@ -92,8 +92,7 @@ export async function runLoad(job: LoadJob, state: LoadState, events: LoadEvents
   }
   const tally = createTally(job, window)
   const { pace } = job
-  const flow =
-    pace.kind === 'closed' ? closedLoop(window, nextRequest) : openLoop(pace.rate_per_second, nextRequest)
+  const flow = pace.kind === 'closed' ? closedLoop(window, nextRequest) : openLoop(pace, nextRequest)
   const { target, connections } = job
   const pool = openPool({ target, connections, onAnswer: tally.record, onIdle: flow.onIdle })
   flow.start(pool)
@@ -166,7 +165,7 @@ function closedLoop(window: Window, nextRequest: (since_ms: number) => Waiting):
   }
 }
 
-function openLoop(rate_per_second: number, nextRequest: (since_ms: number) => Waiting): Flow {
+function openLoop(rate: ArrivalRate, nextRequest: (since_ms: number) => Waiting): Flow {
   const queue = createQueue<Waiting>()
   const lag = createSamples()
   let waiting_max = 0
@@ -179,7 +178,7 @@ function openLoop(rate_per_second: number, nextRequest: (since_ms: number) => Wa
       else pool.send(slot, next)
     },
     start(pool) {
-      stop = startArrivals(rate_per_second, (due_ms) => {
+      stop = startArrivals(rate, (due_ms) => {
         lag.add(performance.now() - due_ms)
         const waiting = nextRequest(due_ms)
         const slot = pool.idle.pop()

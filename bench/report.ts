@@ -1,6 +1,7 @@
+import type { Gaps } from './arrivals.ts'
 import type { LoadPart } from './load.ts'
 import type { ProcessMemory } from './measure.ts'
-import type { Costs, Phase, Results, Soak, Yardsticks } from './results.ts'
+import type { Costs, OpenPhase, Phase, Results, Soak, Yardsticks } from './results.ts'
 
 /** Writes the results for a reader: one table a question, units in the headings. */
 export function renderReport(results: Results): string {
@@ -19,8 +20,12 @@ export function renderReport(results: Results): string {
       ...bareRows(results.yardsticks),
     ]),
     '',
-    `Latency: open loop, exponential arrivals, counted from the moment of arrival, ${seconds} s; ms`,
-    table([LATENCY_HEADINGS, ...rows.map(([name, { open }]) => latencyRow(name, open))]),
+    `Latency: open loop at a fixed rate, counted from the moment of arrival, ${seconds} s; ms`,
+    table([
+      LATENCY_HEADINGS,
+      ...rows.map(([name, { even }]) => latencyRow(`${name}, even gaps`, even)),
+      ...rows.map(([name, { random }]) => latencyRow(`${name}, random gaps`, random)),
+    ]),
     ...ownTimeLines(results),
     '',
     'Yardsticks of the same run',
@@ -118,15 +123,20 @@ function latencyRow(name: string, phase: Phase): string[] {
 }
 
 function ownTimeLines({ scenarios }: Results): string[] {
-  const own = scenarios.payment?.own_time
-  if (own === undefined || scenarios.payment?.open.latency_ms.count === 0) return []
+  if (scenarios.payment === undefined) return []
+  const { even, random } = scenarios.payment
+  return [...ownTimeLinesOf('even', even), ...ownTimeLinesOf('random', random)]
+}
+
+function ownTimeLinesOf(gaps: Gaps, { own_time: own, latency_ms }: OpenPhase): string[] {
+  if (own === undefined || latency_ms.count === 0) return []
   const requests = own.simulator_requests_per_payment.toFixed(2)
   const how =
     own.method === 'per payment'
       ? 'for each payment, its latency less the time its own requests spent in the simulator'
       : 'an estimate: the percentile of the whole less the mean time in the simulator'
   return [
-    `payment without the simulator: p50 ${tenths(own.own_ms.p50)} ms, p99 ${tenths(own.own_ms.p99)} ms`,
+    `payment without the simulator, ${gaps} gaps: p50 ${tenths(own.own_ms.p50)} ms, p99 ${tenths(own.own_ms.p99)} ms`,
     `  (${how}; the simulator took`,
     `  ${tenths(own.simulator_ms_mean)} ms a payment on average, in ${requests} requests)`,
   ]
@@ -174,9 +184,10 @@ function partLatency({ latency_ms }: LoadPart): string[] {
 
 function errorLines(results: Results): string[] {
   const phases = Object.entries(results.scenarios).flatMap(
-    ([name, { closed, open }]): [string, LoadPart][] => [
+    ([name, { closed, even, random }]): [string, LoadPart][] => [
       [`${name}, closed loop`, closed],
-      [`${name}, open loop`, open],
+      [`${name}, open loop, even gaps`, even],
+      [`${name}, open loop, random gaps`, random],
     ],
   )
   const soaked = (results.soak?.parts ?? []).map((part): [string, LoadPart] => [
@@ -194,10 +205,9 @@ function errorLines(results: Results): string[] {
 const DISTURBED_SHARE = 0.1
 
 function disturbanceLines(results: Results): string[] {
-  const shares = Object.values(results.scenarios).flatMap(({ closed, open }) => [
-    closed.costs.others_cpu_share,
-    open.costs.others_cpu_share,
-  ])
+  const shares = Object.values(results.scenarios).flatMap(({ closed, even, random }) =>
+    [closed, even, random].map((phase) => phase.costs.others_cpu_share),
+  )
   const worst = Math.max(0, ...shares)
   if (!(worst > DISTURBED_SHARE)) return []
   return [

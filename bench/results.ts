@@ -30,7 +30,9 @@ export type OwnTime = {
   simulator_requests_per_payment: number
 }
 
-export type ScenarioResult = { closed: Phase; open: Phase; own_time?: OwnTime }
+/** Under load at a fixed rate. */
+export type OpenPhase = Phase & { own_time?: OwnTime }
+export type ScenarioResult = { closed: Phase; even: OpenPhase; random: OpenPhase }
 export type Yardsticks = {
   fdatasync_ms: Summary
   insert_rows_per_second?: number

@@ -27,13 +27,13 @@ export function judge(results: Unjudged): Verdict[] {
     return phase === undefined ? [] : throughputVerdict(results, phase, target)
   })
   if (tokenize !== undefined) {
-    const { open } = tokenize
-    verdicts.push(latencyVerdict(results, 'tokenize', open, open.latency_ms.p99, TOKENIZE))
+    const { even } = tokenize
+    verdicts.push(latencyVerdict(results, 'tokenize', even, even.latency_ms.p99, TOKENIZE))
   }
-  if (payment?.own_time !== undefined) {
-    const { method, own_ms } = payment.own_time
+  if (payment?.even.own_time !== undefined) {
+    const { method, own_ms } = payment.even.own_time
     const title = `payment, own added time (${method})`
-    verdicts.push(latencyVerdict(results, title, payment.open, own_ms.p99, PAYMENT))
+    verdicts.push(latencyVerdict(results, title, payment.even, own_ms.p99, PAYMENT))
   }
   return [...verdicts, memoryVerdict(results)]
 }

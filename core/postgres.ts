@@ -4,11 +4,11 @@
  *
  * No session state is used, so a transaction-pooling proxy such as PgBouncer may stand in front.
  */
-import type { Socket } from 'node:net'
 import pg from 'pg'
 import { Failure } from './errors.ts'
 import type { Log } from './log.ts'
 import { gauge } from './metrics.ts'
+import { type BatchResult, runBatch } from './postgres-batch.ts'
 import type { Secret } from './secret.ts'
 
 /** `name` makes it a prepared statement: parsed and planned once a connection. */
@@ -59,12 +59,6 @@ function isReported(error: unknown): boolean {
 
 const waiting = gauge('coffer_postgres_pool_waiting', 'Transactions waiting for a connection.', ['database'])
 
-const parsers: Record<number, (text: string) => unknown> = { 20: BigInt }
-const types = {
-  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-    (parsers[oid] ?? pg.types.getTypeParser(oid, format as 'text')) as (text: string) => unknown,
-}
-
 /**
  * Opens a transaction's view on its merchants. The planner settings make every statement keep one plan, made
  * as if reading a whole table cost a fortune: a plan made while a table was empty is used when it is large. So
@@ -76,6 +70,10 @@ const scopeStatement = (merchants: readonly string[]): Statement => ({
            set_config('plan_cache_mode', 'force_generic_plan', true)`,
   values: [merchants.join(',')],
 })
+
+const beginStatement: Statement = { name: 'coffer_begin', text: 'begin', values: [] }
+const commitStatement: Statement = { name: 'coffer_commit', text: 'commit', values: [] }
+const rollbackStatement: Statement = { name: 'coffer_rollback', text: 'rollback', values: [] }
 
 export function openDatabase(options: {
   url: Secret<string>
@@ -90,9 +88,7 @@ export function openDatabase(options: {
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
-    pipeline: true,
     application_name: `coffer ${options.name}`,
-    types,
     verify: (client: pg.ClientBase, done: (error?: Error) => void) => {
       verifyServer(client).then(() => done(), done)
     },
@@ -123,26 +119,17 @@ export function openDatabase(options: {
 
   async function commitAll<Found extends Row>(merchants: readonly string[], statements: Statement[]) {
     const client = await acquire()
-    const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
-    stream.cork()
-    const sent = Promise.allSettled([
-      client.query('begin'),
-      client.query(scopeStatement(merchants)),
-      ...statements.map((statement) => client.query<Found>(statement)),
-      client.query('commit'),
-    ])
-    stream.uncork()
-    const steps = await sent
-    const committed = steps.at(-1)!
-    const error = steps.find((step) => step.status === 'rejected')?.reason
+    let results: BatchResult[]
+    try {
+      results = await runBatch(client, [scopeStatement(merchants), ...statements])
+    } catch (error) {
+      client.release(!isReported(error))
+      throw isReported(error) ? error : new CommitUnknown(error)
+    }
     const waitCancelled = warned.has(client)
-    client.release(committed.status === 'rejected' || waitCancelled)
-    if (error !== undefined && error !== (committed as { reason?: unknown }).reason && isReported(error))
-      throw error
-    if (error !== undefined) throw new CommitUnknown(error)
-    const results = steps.map((step) => (step as PromiseFulfilledResult<pg.QueryResult<Found>>).value)
-    if (results.at(-1)!.command !== 'COMMIT' || waitCancelled) throw new CommitUnknown(undefined)
-    return results.slice(2, -1).map((result) => result.rows)
+    client.release(waitCancelled)
+    if (waitCancelled) throw new CommitUnknown(undefined)
+    return results.slice(1).map((result) => result.rows as Found[])
   }
 
   async function commit<Found extends Row>(merchants: readonly string[], statement: Statement) {
@@ -151,13 +138,14 @@ export function openDatabase(options: {
 
   async function transaction<Result>(merchants: readonly string[], work: (query: Query) => Promise<Result>) {
     const client = await acquire()
-    const query: Query = async (statement) => (await client.query(statement)).rows
+    const query: Query = async <Found extends Row>(statement: Statement) =>
+      (await runBatch(client, [statement]))[0]!.rows as Found[]
     let result: Result
     try {
-      await Promise.all([client.query('begin'), client.query(scopeStatement(merchants))])
+      await runBatch(client, [beginStatement, scopeStatement(merchants)])
       result = await work(query)
     } catch (error) {
-      const rolledBack = await client.query('rollback').then(
+      const rolledBack = await runBatch(client, [rollbackStatement]).then(
         () => true,
         () => false,
       )
@@ -165,9 +153,9 @@ export function openDatabase(options: {
       throw isReported(error) || error instanceof Failure || rolledBack ? error : unavailable(error)
     }
     try {
-      const committed = await client.query('commit')
+      const [committed] = await runBatch(client, [commitStatement])
       client.release(warned.has(client))
-      if (committed.command !== 'COMMIT' || warned.has(client)) throw new CommitUnknown(undefined)
+      if (committed!.command !== 'COMMIT' || warned.has(client)) throw new CommitUnknown(undefined)
     } catch (error) {
       if (error instanceof CommitUnknown) throw error
       client.release(true)

@@ -5,7 +5,7 @@ import { Secret } from '@coffer/core/secret.ts'
 import pg from 'pg'
 import { logins, type SandboxSecrets, type Zone } from './sandbox-secrets.ts'
 
-export type PostgresAddress = { host: string; port: number }
+export type PostgresAddress = { host: string; port: number; socket_directory?: string | undefined }
 
 export const zones = Object.keys(logins) as Zone[]
 
@@ -58,8 +58,9 @@ async function createZone(client: pg.Client, zone: Zone, passwords: Record<strin
 
 /** Where each role finds its databases. */
 export function databaseEnvironment(at: PostgresAddress, secrets: SandboxSecrets): Record<string, string> {
+  const socket = at.socket_directory === undefined ? '' : `?host=${encodeURIComponent(at.socket_directory)}`
   const address = (login: string, zone: Zone) =>
-    databaseUrl(at, login, secrets.passwords[login]!, `coffer_${zone}`)
+    databaseUrl(at, login, secrets.passwords[login]!, `coffer_${zone}`) + socket
   return {
     ACCESS_DATABASE_URL: address('coffer_access_service', 'access'),
     VAULT_DATABASE_URL: address('coffer_vault_service', 'vault'),

@@ -34,6 +34,8 @@ export type PostgresExit = { code: number | null; signal: NodeJS.Signals | null 
 export type EmbeddedPostgres = {
   host: string
   port: number
+  /** Its Unix socket's folder, cheaper than loopback TCP; undefined where the path is too long for a socket. */
+  socket_directory: string | undefined
   pid: number
   /** Where PostgreSQL writes its own messages. */
   log_file: string
@@ -53,6 +55,8 @@ const ready_timeout_ms = 60_000
 const ready_poll_ms = 10
 const fast_stop_ms = 10_000
 const immediate_stop_ms = 7_000
+// What a socket's address holds on Linux (108 bytes with its end) and on macOS (104).
+const socket_path_bytes_max = 103
 const log_bytes_max = 16 * 1024 * 1024
 const start_tries_max = 8
 
@@ -63,7 +67,8 @@ const postgres_settings: Record<string, string> = {
   full_page_writes: 'on',
   synchronous_commit: 'on',
   password_encryption: 'scram-sha-256',
-  unix_socket_directories: '',
+  unix_socket_directories: '.', // Its own folder, which nobody else may enter.
+  unix_socket_permissions: '0700',
   timezone: 'UTC',
   log_timezone: 'UTC',
   log_min_messages: 'warning',
@@ -120,7 +125,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     const failure = await untilReady(server, cluster)
     if (failure === undefined) {
       rememberPort(port_file, port)
-      return running(server, port)
+      return running(server, port, cluster)
     }
     // Somebody may take the port between our look and PostgreSQL's; and the processes of a PostgreSQL that
     // was killed need a moment to notice it, during which its successor refuses to start.
@@ -214,11 +219,13 @@ function lastMessages(server: Launched): string {
   return text.slice(-2000)
 }
 
-function running(server: Launched, port: number): EmbeddedPostgres {
+function running(server: Launched, port: number, cluster: string): EmbeddedPostgres {
   let stopping: Promise<void> | undefined
+  const socket = path.join(cluster, `.s.PGSQL.${port}`)
   return {
     host,
     port,
+    socket_directory: Buffer.byteLength(socket) <= socket_path_bytes_max ? cluster : undefined,
     pid: server.child.pid!,
     log_file: server.log_file,
     exited: server.exited,
