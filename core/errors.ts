@@ -64,7 +64,13 @@ export const failures = {
     title: 'There is no such connection, or none to route to.',
     retryable: false,
   },
+  connection_disabled: { status: 422, title: 'That connection is disabled.', retryable: false },
   destination_not_allowed: { status: 422, title: 'That destination is not allowed.', retryable: false },
+  card_testing_suspected: {
+    status: 429,
+    title: 'Too many different cards were declined; customer-initiated payments are refused for a while.',
+    retryable: true,
+  },
   internal_error: { status: 500, title: 'Something went wrong on our side.', retryable: true },
   overloaded: { status: 503, title: 'Too much is going on; try again shortly.', retryable: true },
   unavailable: { status: 503, title: 'A part this operation needs is not available.', retryable: true },

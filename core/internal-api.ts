@@ -101,6 +101,7 @@ export const connectionFactsCall = Type.Object({
 export const connectionFacts = Type.Object({
   connection_id: Type.String(),
   psp: Type.String(),
+  status: Type.Union([Type.Literal('active'), Type.Literal('disabled')]),
   settings: metadataShown,
 })
 export type ConnectionFacts = Static<typeof connectionFacts>

@@ -201,6 +201,20 @@ test('a connection is used as soon as it exists, and only where it is asked for 
   const chosen = await merchant.createPayment({ card: id, connection: second })
   assert.deepEqual([attemptOf(byDefault.body).connection, attemptOf(chosen.body).connection], [first, second])
   assert.equal(chosen.body.status, 'captured')
+  const path = `/v1/connections/${first}`
+  const disabled = await merchant.call<{ status: string }>('PATCH', path, { body: { status: 'disabled' } })
+  assert.deepEqual([disabled.status, disabled.body.status], [200, 'disabled'])
+  // Other processes keep what they know of a connection for a second.
+  const refused = await eventually(async () => {
+    const answer = await merchant.createPayment({ card: id, connection: first })
+    return answer.status === 201 ? undefined : answer
+  })
+  assertProblem(refused, { status: 422, code: 'connection_disabled', param: 'connection' })
+  const moved = await eventually(async () => {
+    const answer = await merchant.createPayment({ card: id })
+    return attemptOf(answer.body).connection === first ? undefined : answer
+  })
+  assert.equal(attemptOf(moved.body).connection, second)
 })
 
 test('a repeated key gives the first answer byte for byte, a decline too, and charges nothing more', async () => {

@@ -59,10 +59,12 @@ const appendText = `
     on conflict (merchant_id, card_id) do update
       set brand = excluded.brand, bin = excluded.bin, status = excluded.status
   ), known_connections as (
-    insert into connections (merchant_id, connection_id, psp, settings)
-    select distinct on (merchant_id, object_id) merchant_id, object_id, data ->> 'psp', data -> 'settings'
+    insert into connections (merchant_id, connection_id, psp, status, settings)
+    select distinct on (merchant_id, object_id) merchant_id, object_id, data ->> 'psp', data ->> 'status',
+      data -> 'settings'
     from fresh where type in ('connection.created', 'connection.updated') order by merchant_id, object_id, place desc
-    on conflict (merchant_id, connection_id) do update set psp = excluded.psp, settings = excluded.settings
+    on conflict (merchant_id, connection_id) do update
+      set psp = excluded.psp, status = excluded.status, settings = excluded.settings
   )
   select exists (select from lease) as held`
 

@@ -246,7 +246,7 @@ test('events bring what payments know of cards and connections along, and the ne
     newEvent(merchant, {
       type,
       object_id: connection_id,
-      data: JSON.stringify({ psp: 'stripe', settings: { region } }),
+      data: JSON.stringify({ psp: 'stripe', status: 'active', settings: { region } }),
     })
   const card = {
     type: 'card.created',
@@ -259,7 +259,7 @@ test('events bring what payments know of cards and connections along, and the ne
   // Delivered again, an old event does not bring its old state back.
   await append([created])
   const store = createPaymentStore(service)
-  const known = { connection_id, psp: 'stripe', settings: { region: 'ap' } }
+  const known = { connection_id, psp: 'stripe', status: 'active', settings: { region: 'ap' } }
   assert.deepEqual(await store.findConnection(merchant, null), known)
   assert.deepEqual(await store.findConnection(merchant, connection_id), known)
   assert.equal(await store.findConnection(newId('merchant'), connection_id), undefined)

@@ -37,12 +37,13 @@ export function createRouting(deps: {
   }
 
   return {
-    /** @throws Failure connection_not_found */
+    /** @throws Failure connection_not_found, connection_disabled */
     async route(merchantId: string, connectionId: string | null): Promise<Route> {
       const connection = await find(merchantId, connectionId)
       const connector = connection === undefined ? undefined : deps.connectors.get(connection.psp)
       if (connection === undefined || connector === undefined)
         throw new Failure('connection_not_found', { param: 'connection' })
+      if (connection.status !== 'active') throw new Failure('connection_disabled', { param: 'connection' })
       return {
         connector,
         connection: { connection_id: connection.connection_id, settings: connection.settings },

@@ -6,6 +6,7 @@ export type ConnectionRow = {
   connection_id: string
   psp: string
   name: string
+  status: 'active' | 'disabled'
   base_url: string
   data_key_id: string
   secret_encrypted: Buffer
@@ -18,7 +19,7 @@ type Recorded = Caller & { connection_id: string; audit_id: string; event_id: st
 
 /** What is told of a connection outside the vault: never the secret, never the host. */
 const eventData = `json_build_object('id', connection_id, 'object', 'connection', 'psp', psp, 'name', name,
-  'settings', settings)`
+  'status', status, 'settings', settings)`
 
 const auditAndEvent = (action: string) => `
   audited as (
@@ -56,9 +57,9 @@ export async function insertConnection(
   const rows = await database.commit<ConnectionRow>([row.merchant_id], {
     name: 'insert_connection',
     text: `with changed as (
-        insert into connections (merchant_id, connection_id, psp, name, base_url, data_key_id, secret_encrypted,
-          settings, created_at, updated_at)
-        values ($1, $2, $9, $10, $11, $12, $13, $14, now(), now())
+        insert into connections (merchant_id, connection_id, psp, name, status, base_url, data_key_id,
+          secret_encrypted, settings, created_at, updated_at)
+        values ($1, $2, $9, $10, 'active', $11, $12, $13, $14, now(), now())
         on conflict (merchant_id, name) do nothing returning *), ${auditAndEvent('create')}`,
     values: [
       ...recordedValues(row),
@@ -81,6 +82,7 @@ export async function updateConnection(
     data_key_id: string | null
     secret_encrypted: Buffer | null
     settings: string | null
+    status: string | null
   },
 ): Promise<ConnectionRow | undefined> {
   const rows = await database.commit<ConnectionRow>([row.merchant_id], {
@@ -88,9 +90,16 @@ export async function updateConnection(
     text: `with changed as (
         update connections set base_url = coalesce($9, base_url), data_key_id = coalesce($10, data_key_id),
           secret_encrypted = coalesce($11, secret_encrypted), settings = coalesce($12::json, settings),
-          updated_at = now()
+          status = coalesce($13, status), updated_at = now()
         where merchant_id = $1 and connection_id = $2 returning *), ${auditAndEvent('update')}`,
-    values: [...recordedValues(row), row.base_url, row.data_key_id, row.secret_encrypted, row.settings],
+    values: [
+      ...recordedValues(row),
+      row.base_url,
+      row.data_key_id,
+      row.secret_encrypted,
+      row.settings,
+      row.status,
+    ],
   })
   return rows[0]
 }
@@ -108,10 +117,30 @@ export async function findConnection(
   return rows[0]
 }
 
-export function listConnections(database: Database, merchantId: string): Promise<ConnectionRow[]> {
+/** Oldest first, those behind `after`. */
+export function listConnections(
+  database: Database,
+  merchantId: string,
+  page: { after: string; limit: number },
+): Promise<ConnectionRow[]> {
   return database.read<ConnectionRow>([merchantId], {
     name: 'list_connections',
-    text: 'select * from connections where merchant_id = $1 order by connection_id limit 1000',
+    text: `select * from connections where merchant_id = $1 and connection_id > $2
+           order by merchant_id, connection_id limit $3`,
+    values: [merchantId, page.after, page.limit],
+  })
+}
+
+/** The one that payments without a named connection go through. */
+export async function findOldestActive(
+  database: Database,
+  merchantId: string,
+): Promise<ConnectionRow | undefined> {
+  const rows = await database.read<ConnectionRow>([merchantId], {
+    name: 'find_oldest_active_connection',
+    text: `select * from connections where merchant_id = $1 and status = 'active'
+           order by merchant_id, connection_id limit 1`,
     values: [merchantId],
   })
+  return rows[0]
 }

@@ -25,7 +25,9 @@ test('a connection keeps its secret sealed, and tells it to nobody but a sender'
     [created.psp, created.name, created.base_url, created.settings],
     ['stripe', 'main', 'https://api.psp.example', { account: 'acct_1' }],
   )
-  assert.deepEqual(await connections.list(caller.merchant_id), [created])
+  const all = { data: [created], next_cursor: null }
+  assert.deepEqual(await connections.list(caller.merchant_id, { limit: 10 }), all)
+  assert.deepEqual(await connections.get(caller.merchant_id, created.id), created)
   const opened = await connections.open(caller.merchant_id, created.id)
   assert.deepEqual([opened.origin, opened.secret.expose()], ['https://api.psp.example', secret])
   const told = [created, opened, await connections.facts(caller.merchant_id, null)]
@@ -53,6 +55,7 @@ test('creation and change are audited and told, the event without host and secre
       object: 'connection',
       psp: 'stripe',
       name: 'main',
+      status: 'active',
       settings: { account: 'acct_1' },
     })
 })
@@ -84,11 +87,52 @@ test("SEC-13: another merchant's connection is not there: not to open, change, l
   await assert.rejects(connections.open(stranger.merchant_id, id), absent)
   await assert.rejects(connections.facts(stranger.merchant_id, id), absent)
   await assert.rejects(connections.facts(stranger.merchant_id, null), absent)
-  for (const unknown of [id, newId('connection'), 'nonsense'])
-    await assert.rejects(connections.change(stranger, unknown, { secret: 'a-new-secret' }), {
-      code: 'not_found',
-    })
-  assert.deepEqual(await connections.list(stranger.merchant_id), [])
+  for (const unknown of [id, newId('connection'), 'nonsense']) {
+    const notFound = { code: 'not_found' }
+    await assert.rejects(connections.change(stranger, unknown, { secret: 'a-new-secret' }), notFound)
+    await assert.rejects(connections.get(stranger.merchant_id, unknown), notFound)
+  }
+  const nothing = { data: [], next_cursor: null }
+  assert.deepEqual(await connections.list(stranger.merchant_id, { limit: 10 }), nothing)
+})
+
+test('a disabled connection is asked about and opened, but is no default any more', async () => {
+  const caller = newCaller()
+  const first = await connections.create(caller, wish)
+  const second = await connections.create(caller, { ...wish, name: 'second' })
+  const disabled = await connections.change(caller, first.id, { status: 'disabled' })
+  assert.deepEqual([disabled.status, disabled.settings], ['disabled', first.settings])
+  const facts = async (id: string | null) => {
+    const { connection_id, status } = await connections.facts(caller.merchant_id, id)
+    return [connection_id, status]
+  }
+  assert.deepEqual(await facts(first.id), [first.id, 'disabled'])
+  assert.deepEqual(await facts(null), [second.id, 'active'])
+  assert.equal((await connections.open(caller.merchant_id, first.id)).connection_id, first.id)
+  await connections.change(caller, first.id, { status: 'active' })
+  assert.deepEqual(await facts(null), [first.id, 'active'])
+})
+
+test('a list goes page by page, oldest first', async () => {
+  const caller = newCaller()
+  const ids: string[] = []
+  for (let nth = 0; nth < 5; nth++)
+    ids.push((await connections.create(caller, { ...wish, name: `account ${nth}` })).id)
+  const seen: string[] = []
+  let cursor: string | null = null
+  do {
+    const page: { data: { id: string }[]; next_cursor: string | null } = await connections.list(
+      caller.merchant_id,
+      { limit: 2, ...(cursor !== null && { cursor }) },
+    )
+    seen.push(...page.data.map(({ id }) => id))
+    cursor = page.next_cursor
+  } while (cursor !== null)
+  assert.deepEqual(seen, ids)
+  await assert.rejects(connections.list(caller.merchant_id, { limit: 2, cursor: 'nonsense' }), {
+    code: 'invalid_request',
+    param: 'cursor',
+  })
 })
 
 test("SEC-06: a secret put in another connection's row does not open", async () => {

@@ -64,18 +64,36 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
       return connectionOf(row)
     },
 
-    async list(merchantId: string): Promise<Connection[]> {
-      return (await queries.listConnections(deps.database, merchantId)).map(connectionOf)
+    async get(merchantId: string, connectionId: string): Promise<Connection> {
+      const row = isId('connection', connectionId)
+        ? await queries.findConnection(deps.database, merchantId, connectionId)
+        : undefined
+      if (row === undefined) throw new Failure('not_found')
+      return connectionOf(row)
     },
 
-    /** What may be known outside of the one named, else of the oldest. @throws Failure connection_not_found */
+    /** Oldest first. */
+    async list(merchantId: string, page: { cursor?: string; limit: number }) {
+      if (page.cursor !== undefined && !isId('connection', page.cursor))
+        throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+      const asked = { after: page.cursor ?? '', limit: page.limit }
+      const data = (await queries.listConnections(deps.database, merchantId, asked)).map(connectionOf)
+      return { data, next_cursor: data.length === page.limit ? data.at(-1)!.id : null }
+    },
+
+    /** What may be known outside of the one named, else of the oldest active. @throws Failure connection_not_found */
     async facts(merchantId: string, connectionId: string | null): Promise<ConnectionFacts> {
       const row =
         connectionId === null
-          ? (await queries.listConnections(deps.database, merchantId))[0]
+          ? await queries.findOldestActive(deps.database, merchantId)
           : await queries.findConnection(deps.database, merchantId, connectionId)
       if (row === undefined) throw new Failure('connection_not_found')
-      return { connection_id: row.connection_id, psp: row.psp, settings: row.settings }
+      return {
+        connection_id: row.connection_id,
+        psp: row.psp,
+        status: row.status,
+        settings: row.settings,
+      }
     },
 
     async change(caller: Caller, connectionId: string, input: ConnectionChange): Promise<Connection> {
@@ -90,6 +108,7 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
         data_key_id: secret?.data_key_id ?? null,
         secret_encrypted: secret?.secret_encrypted ?? null,
         settings: input.settings === undefined ? null : JSON.stringify(input.settings),
+        status: input.status ?? null,
         audit_id: newId('audit'),
         event_id: newId('event'),
       })
@@ -123,6 +142,7 @@ function connectionOf(row: queries.ConnectionRow): Connection {
     object: 'connection',
     psp: row.psp,
     name: row.name,
+    status: row.status,
     base_url: row.base_url,
     settings: row.settings,
     created_at: row.created_at.toISOString(),

@@ -10,11 +10,14 @@ import {
   forwardLooked,
   forwardResult,
 } from '@coffer/core/internal-api.ts'
+import { limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Cards } from '../cards/cards.ts'
 import type { Connections } from './connections.ts'
 import type { Forwards } from './forwards.ts'
 import { connection, connectionChange, connectionList, newConnection } from './schemas.ts'
+
+const connectionId = Type.Object({ id: Type.String({ maxLength: 100 }) })
 
 export function publicRoutes(connections: Connections): Routes {
   return async (server) => {
@@ -32,9 +35,35 @@ export function publicRoutes(connections: Connections): Routes {
       '/v1/connections',
       {
         config: { access: { scope: 'admin' } },
-        schema: { summary: 'The accounts at PSPs.', response: { 200: connectionList } },
+        schema: {
+          summary: 'The accounts at PSPs, oldest first.',
+          querystring: Type.Object(
+            { cursor: Type.Optional(Type.String({ maxLength: 100 })), limit: limitParameter },
+            { additionalProperties: false },
+          ),
+          response: { 200: connectionList },
+        },
       },
-      async (request) => ({ data: await connections.list(request.user.merchant_id), next_cursor: null }),
+      ({ user, query }) => {
+        const { cursor, limit } = query
+        return connections.list(user.merchant_id, {
+          ...(cursor !== undefined && { cursor }),
+          limit: limitOf(limit),
+        })
+      },
+    )
+
+    server.get(
+      '/v1/connections/:id',
+      {
+        config: { access: { scope: 'admin' } },
+        schema: {
+          summary: 'An account at a PSP, without its secret.',
+          params: connectionId,
+          response: { 200: connection },
+        },
+      },
+      (request) => connections.get(request.user.merchant_id, request.params.id),
     )
 
     server.patch(
@@ -42,8 +71,8 @@ export function publicRoutes(connections: Connections): Routes {
       {
         config: { access: { scope: 'admin' } },
         schema: {
-          summary: "Change an account's secret, address or settings.",
-          params: Type.Object({ id: Type.String({ maxLength: 100 }) }),
+          summary: "Change an account's secret, address or settings; take it out of use or back into it.",
+          params: connectionId,
           body: connectionChange,
           response: { 200: connection },
         },

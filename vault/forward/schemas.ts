@@ -9,6 +9,10 @@ const baseUrl = Type.String({
 })
 const secret = Type.String({ pattern: '^[\\x21-\\x7e]{8,1000}$', description: "The PSP's API secret." })
 
+const status = Type.Union([Type.Literal('active'), Type.Literal('disabled')], {
+  description: 'A disabled connection takes no new payments; captures, refunds and look-ups still use it.',
+})
+
 export const newConnection = Type.Object(
   {
     psp: Type.String({ pattern: '^[a-z][a-z0-9_]{0,49}$' }),
@@ -22,7 +26,12 @@ export const newConnection = Type.Object(
 export type NewConnection = Static<typeof newConnection>
 
 export const connectionChange = Type.Object(
-  { base_url: Type.Optional(baseUrl), secret: Type.Optional(secret), settings: Type.Optional(settings) },
+  {
+    status: Type.Optional(status),
+    base_url: Type.Optional(baseUrl),
+    secret: Type.Optional(secret),
+    settings: Type.Optional(settings),
+  },
   { additionalProperties: false, minProperties: 1 },
 )
 export type ConnectionChange = Static<typeof connectionChange>
@@ -32,6 +41,7 @@ export const connection = Type.Object({
   object: Type.Literal('connection'),
   psp: Type.String(),
   name: Type.String(),
+  status,
   base_url: Type.String(),
   settings: metadataShown,
   created_at: Type.String(),
@@ -39,4 +49,7 @@ export const connection = Type.Object({
 })
 export type Connection = Static<typeof connection>
 
-export const connectionList = Type.Object({ data: Type.Array(connection), next_cursor: Type.Null() })
+export const connectionList = Type.Object({
+  data: Type.Array(connection),
+  next_cursor: Type.Union([Type.String(), Type.Null()]),
+})
