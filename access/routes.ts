@@ -17,7 +17,7 @@ export function internalRoutes(deps: { database: Database; signingKey: KeyObject
     server.post(
       '/internal/token-exchange',
       {
-        config: { access: { service: ['vault', 'platform'] } },
+        config: { access: { service: ['vault', 'platform'] }, failures: [] },
         schema: {
           body: Type.Object({ api_key: Type.String({ maxLength: 200 }) }, { additionalProperties: false }),
           response: { 200: token },
@@ -33,7 +33,7 @@ export function internalRoutes(deps: { database: Database; signingKey: KeyObject
     server.post(
       '/internal/service-tokens',
       {
-        config: { access: { service: ['vault', 'platform'] } },
+        config: { access: { service: ['vault', 'platform'] }, failures: [] },
         schema: {
           body: Type.Object({ audience: Type.String({ maxLength: 50 }) }, { additionalProperties: false }),
           response: { 200: token },

@@ -71,6 +71,7 @@ export const failures = {
     title: 'Too many different cards were declined; customer-initiated payments are refused for a while.',
     retryable: true,
   },
+  rate_limited: { status: 429, title: 'Too many requests in a short time.', retryable: true },
   internal_error: { status: 500, title: 'Something went wrong on our side.', retryable: true },
   overloaded: { status: 503, title: 'Too much is going on; try again shortly.', retryable: true },
   unavailable: { status: 503, title: 'A part this operation needs is not available.', retryable: true },

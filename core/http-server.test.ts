@@ -9,6 +9,7 @@ import {
   type RouteAccess,
   type Routes,
   type Server,
+  type ServerOptions,
   type TokenCheck,
 } from './http-server.ts'
 import { createLog } from './log.ts'
@@ -45,10 +46,14 @@ const check: TokenCheck = {
 
 const routes: Routes = async (server) => {
   const add = (path: string, access: RouteAccess) =>
-    server.post(path, { config: { access }, schema: { body, response: { 200: anything } } }, async () => ({
-      done: true,
-      number,
-    }))
+    server.post(
+      path,
+      { config: { access, failures: [] }, schema: { body, response: { 200: anything } } },
+      async () => ({
+        done: true,
+        number,
+      }),
+    )
   add('/open', { open: true })
   add('/read', { scope: 'cards:read' })
   add('/reveal', { scope: 'cards:reveal' })
@@ -56,25 +61,35 @@ const routes: Routes = async (server) => {
   add('/vault', { service: ['vault'] })
   server.get(
     '/broken',
-    { config: { access: { open: true } }, schema: { response: { 200: anything } } },
+    { config: { access: { open: true }, failures: [] }, schema: { response: { 200: anything } } },
     async () => {
       throw new TypeError(`internal matter ${number}`)
     },
   )
   server.get(
     '/busy',
-    { config: { access: { open: true } }, schema: { response: { 200: anything } } },
+    { config: { access: { open: true }, failures: ['overloaded'] }, schema: { response: { 200: anything } } },
     async () => {
       throw new Failure('overloaded', { retryAfterSeconds: 3 })
     },
   )
+  server.get(
+    '/undeclared',
+    { config: { access: { open: true }, failures: ['not_found'] }, schema: { response: { 200: anything } } },
+    async () => {
+      throw new Failure('card_expired')
+    },
+  )
 }
 
-async function started(t: TestContext): Promise<{ server: Server; lines: string[] }> {
+async function started(
+  t: TestContext,
+  options: Partial<ServerOptions> = {},
+): Promise<{ server: Server; lines: string[] }> {
   const lines: string[] = []
   const server = createServer(
     createLog({ level: 'debug', destination: { write: (line) => lines.push(line) } }),
-    limits,
+    { ...limits, ...options },
   )
   t.after(() => server.close())
   await mount(server, routes, check)
@@ -92,8 +107,8 @@ async function send(server: Server, url: string, { bearer, payload, type, method
   return { status: answer.statusCode, headers: answer.headers, text: answer.body, problem: answer.json() }
 }
 
-test('a route without access, response schema or body schema stops the start', async (t) => {
-  const open = { access: { open: true } } as const
+test('a route without access, response schema, body schema or failures stops the start', async (t) => {
+  const open = { access: { open: true }, failures: [] } as const
   const incomplete: Routes[] = [
     async (server) =>
       void server.get('/a', { schema: { response: { 200: anything } } }, async () => ({ done: true })),
@@ -102,12 +117,32 @@ test('a route without access, response schema or body schema stops the start', a
       void server.post('/c', { config: open, schema: { response: { 200: anything } } }, async () => ({
         done: true,
       })),
+    async (server) =>
+      void server.get(
+        '/d',
+        { config: { access: { open: true } }, schema: { response: { 200: anything } } },
+        async () => ({ done: true }),
+      ),
   ]
   for (const some of incomplete) {
     const server = createServer(createLog({ level: 'error', destination: { write: () => {} } }), limits)
     t.after(() => server.close())
-    await assert.rejects(mount(server, some, check), /declares no (access|response schema|body schema)/)
+    await assert.rejects(
+      mount(server, some, check),
+      /declares no (access|response schema|body schema|failures)/,
+    )
   }
+})
+
+test('a failure that its route does not declare is a fault: never answered in a sandbox, logged anywhere', async (t) => {
+  const strict = await started(t)
+  const refused = await send(strict.server, '/undeclared', { method: 'GET' })
+  assert.deepEqual([refused.status, refused.problem.code], [500, 'internal_error'])
+  const lenient = await started(t, { undeclared_failures: 'log' })
+  const answered = await send(lenient.server, '/undeclared', { method: 'GET' })
+  assert.deepEqual([answered.status, answered.problem.code], [422, 'card_expired'])
+  for (const { lines } of [strict, lenient])
+    assert.match(lines.join(''), /undeclared answers card_expired undeclared/)
 })
 
 test('SEC-14: a scope or a role is needed, and one does not stand for the other', async (t) => {

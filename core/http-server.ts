@@ -16,10 +16,11 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import { maskCardNumbers } from './card-number-detector.ts'
-import { Failure, failures, problemOf } from './errors.ts'
+import { Failure, type FailureCode, failures, problemOf } from './errors.ts'
 import { newId } from './ids.ts'
 import type { Log } from './log.ts'
 import { counter } from './metrics.ts'
+import { failuresOf } from './route-failures.ts'
 import type { ServiceToken, UserToken } from './tokens.ts'
 
 /** Who may call a route: a scope of the caller's API key, one of our own roles by name, or anybody. */
@@ -39,6 +40,10 @@ export type Scope = (typeof scopes)[number]
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: RouteAccess
+    /** What the route itself can answer, beside what follows from its access and its schemas. */
+    failures?: readonly FailureCode[]
+    /** Worked out from all of it when the route is added. */
+    answerable?: ReadonlySet<FailureCode>
   }
   interface FastifyRequest {
     user: UserToken
@@ -62,15 +67,23 @@ export type TokenCheck = {
 
 const requestsTotal = counter('coffer_http_requests_total', 'Requests answered.', ['route', 'status'])
 
-export function createServer(
-  log: Log,
-  limits: { body_bytes_max: number; request_timeout_ms: number },
-): Server {
+export type ServerOptions = {
+  body_bytes_max: number
+  request_timeout_ms: number
+  /**
+   * What becomes of a failure that its route does not declare. `refuse` answers internal_error instead, so that no
+   * test passes over it; `log` answers it and logs it, because a client needs the true code more.
+   */
+  undeclared_failures?: 'refuse' | 'log'
+}
+
+export function createServer(log: Log, options: ServerOptions): Server {
+  const { undeclared_failures = 'refuse' } = options
   const server = fastify({
     logger: false,
     genReqId: () => newId('request'),
-    bodyLimit: limits.body_bytes_max,
-    requestTimeout: limits.request_timeout_ms,
+    bodyLimit: options.body_bytes_max,
+    requestTimeout: options.request_timeout_ms,
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
     // What still comes over an open connection while we stop is answered like any other, as its last.
@@ -104,6 +117,9 @@ export function createServer(
     if (route.schema?.response === undefined) throw new Error(`${name} declares no response schema`)
     if (route.method === 'POST' && route.schema.body === undefined)
       throw new Error(`${name} declares no body schema`)
+    if (route.config.failures === undefined)
+      throw new Error(`${name} declares no failures: list what it can answer, [] for nothing of its own`)
+    route.config.answerable = new Set(failuresOf(route))
     const pattern = new RegExp(`^${route.url.replaceAll(/:[a-z_]+/g, '[^/]+')}$`)
     paths.push({ pattern, methods: [route.method].flat() })
   })
@@ -132,7 +148,18 @@ export function createServer(
     )
     done()
   })
-  server.setErrorHandler((error, request, reply) => sendFailure(failureOf(error), error, request, reply, log))
+  server.setErrorHandler((error, request, reply) => {
+    const failure = failureOf(error)
+    const { answerable } = request.routeOptions.config
+    if (answerable === undefined || answerable.has(failure.code))
+      return sendFailure(failure, error, request, reply, log)
+    const undeclared = new Error(`${request.routeOptions.url} answers ${failure.code} undeclared`, {
+      cause: error,
+    })
+    log.error({ request_id: request.id, code: failure.code, error: undeclared }, 'an undeclared failure')
+    const answered = undeclared_failures === 'log' ? failure : new Failure('internal_error')
+    return sendFailure(answered, undeclared, request, reply, log)
+  })
   server.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0]!
     const methods = paths.filter(({ pattern }) => pattern.test(path)).flatMap((known) => known.methods)

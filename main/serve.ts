@@ -44,14 +44,13 @@ export async function serve(
       const { start } = await roles[name]()
       started.push(await start(environment, log.child({ role: name })))
     }
-    const internal = createServer(log, {
-      body_bytes_max: internalBodyBytesMax,
+    const common = {
       request_timeout_ms: requestTimeoutMs,
-    })
-    const open = createServer(log, {
-      body_bytes_max: publicBodyBytesMax,
-      request_timeout_ms: requestTimeoutMs,
-    })
+      // A sandbox is where routes are tried out, and what every test of the whole product runs on.
+      undeclared_failures: environment['COFFER_MODE'] === 'sandbox' ? 'refuse' : 'log',
+    } as const
+    const internal = createServer(log, { ...common, body_bytes_max: internalBodyBytesMax })
+    const open = createServer(log, { ...common, body_bytes_max: publicBodyBytesMax })
     for (const role of started) {
       await mount(internal, role.internalRoutes, role.tokenCheck)
       await mount(open, role.publicRoutes, role.tokenCheck)
@@ -97,15 +96,20 @@ const health = Type.Object({ status: Type.String() })
 
 function healthRoutes(started: readonly Role[], state: { stopping: boolean }) {
   return async (server: Server) => {
-    const open = { access: { open: true } } as const
+    const open = { access: { open: true }, failures: [] } as const
+    const readiness = { access: { open: true }, failures: ['overloaded', 'unavailable'] } as const
     server.get('/healthz', { config: open, schema: { hide: true, response: { 200: health } } }, async () => ({
       status: 'ok',
     }))
-    server.get('/readyz', { config: open, schema: { hide: true, response: { 200: health } } }, async () => {
-      if (state.stopping) throw new Failure('unavailable', { detail: 'Stopping.' })
-      for (const role of started) await role.ready()
-      return { status: 'ready' }
-    })
+    server.get(
+      '/readyz',
+      { config: readiness, schema: { hide: true, response: { 200: health } } },
+      async () => {
+        if (state.stopping) throw new Failure('unavailable', { detail: 'Stopping.' })
+        for (const role of started) await role.ready()
+        return { status: 'ready' }
+      },
+    )
     server.get(
       '/metrics',
       { config: open, schema: { hide: true, response: { 200: Type.String() } } },

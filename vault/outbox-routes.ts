@@ -18,7 +18,7 @@ export function outboxRoutes(relayDatabase: Database): Routes {
     server.post(
       '/internal/outbox/take',
       {
-        config: { access: { service: ['platform'] } },
+        config: { access: { service: ['platform'] }, failures: [] },
         bodyLimit: 1024 * 1024,
         schema: { body: take, response: { 200: Type.Object({ events: Type.Array(outboxEvent) }) } },
       },

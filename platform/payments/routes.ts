@@ -13,7 +13,17 @@ export function publicRoutes(payments: Payments): Routes {
     server.post(
       '/v1/payments',
       {
-        config: { access: { scope: 'payments:write' } },
+        config: {
+          access: { scope: 'payments:write' },
+          failures: [
+            'idempotency_key_required',
+            'idempotency_key_in_use',
+            'card_not_found',
+            'currency_unknown',
+            'connection_not_found',
+            'connection_disabled',
+          ],
+        },
         schema: {
           summary:
             'Charge a card. 201: it has a result, a decline included. 202: the result is still to come.',
@@ -32,7 +42,7 @@ export function publicRoutes(payments: Payments): Routes {
     server.get(
       '/v1/payments/:id',
       {
-        config: { access: { scope: 'payments:read' } },
+        config: { access: { scope: 'payments:read' }, failures: ['not_found'] },
         schema: { summary: 'A payment with its attempts.', params: paymentId, response: { 200: payment } },
       },
       (request) => payments.get(request.user.merchant_id, request.params.id),
@@ -41,7 +51,7 @@ export function publicRoutes(payments: Payments): Routes {
     server.get(
       '/v1/payments',
       {
-        config: { access: { scope: 'payments:read' } },
+        config: { access: { scope: 'payments:read' }, failures: [] },
         schema: {
           summary: 'Payments, newest first.',
           querystring: Type.Object(

@@ -11,7 +11,10 @@ export function publicRoutes(cards: Cards): Routes {
     server.post(
       '/v1/cards',
       {
-        config: { access: { scope: 'cards:write' } },
+        config: {
+          access: { scope: 'cards:write' },
+          failures: ['card_number_in_wrong_field', 'card_number_invalid', 'card_expired', 'cvc_invalid'],
+        },
         schema: {
           summary: 'Keep a card and get an id for it.',
           headers: Type.Object({ 'idempotency-key': idempotencyKeyHeader }),
@@ -30,7 +33,7 @@ export function publicRoutes(cards: Cards): Routes {
     server.get(
       '/v1/cards/:id',
       {
-        config: { access: { scope: 'cards:read' } },
+        config: { access: { scope: 'cards:read' }, failures: ['not_found'] },
         schema: { summary: 'A card, without its number.', params: cardId, response: { 200: card } },
       },
       (request) => cards.get(request.user.merchant_id, request.params.id),
@@ -39,7 +42,7 @@ export function publicRoutes(cards: Cards): Routes {
     server.post(
       '/v1/cards/:id/reveal',
       {
-        config: { access: { scope: 'cards:reveal' } },
+        config: { access: { scope: 'cards:reveal' }, failures: ['not_found', 'card_number_in_wrong_field'] },
         schema: {
           summary: 'The full card number. Recorded before it is answered.',
           params: cardId,

@@ -24,7 +24,10 @@ export function publicRoutes(connections: Connections): Routes {
     server.post(
       '/v1/connections',
       {
-        config: { access: { scope: 'admin' } },
+        config: {
+          access: { scope: 'admin' },
+          failures: ['card_number_in_wrong_field', 'connection_exists', 'destination_not_allowed'],
+        },
         schema: { summary: 'Add an account at a PSP.', body: newConnection, response: { 201: connection } },
       },
       async (request, reply) =>
@@ -34,7 +37,7 @@ export function publicRoutes(connections: Connections): Routes {
     server.get(
       '/v1/connections',
       {
-        config: { access: { scope: 'admin' } },
+        config: { access: { scope: 'admin' }, failures: [] },
         schema: {
           summary: 'The accounts at PSPs, oldest first.',
           querystring: Type.Object(
@@ -56,7 +59,7 @@ export function publicRoutes(connections: Connections): Routes {
     server.get(
       '/v1/connections/:id',
       {
-        config: { access: { scope: 'admin' } },
+        config: { access: { scope: 'admin' }, failures: ['not_found'] },
         schema: {
           summary: 'An account at a PSP, without its secret.',
           params: connectionId,
@@ -69,7 +72,10 @@ export function publicRoutes(connections: Connections): Routes {
     server.patch(
       '/v1/connections/:id',
       {
-        config: { access: { scope: 'admin' } },
+        config: {
+          access: { scope: 'admin' },
+          failures: ['not_found', 'card_number_in_wrong_field', 'destination_not_allowed'],
+        },
         schema: {
           summary: "Change an account's secret, address or settings; take it out of use or back into it.",
           params: connectionId,
@@ -88,7 +94,10 @@ export function internalRoutes(deps: { cards: Cards; connections: Connections; f
     server.post(
       '/internal/forwards',
       {
-        config: { access: { service: ['platform'] } },
+        config: {
+          access: { service: ['platform'] },
+          failures: ['connection_not_found', 'destination_not_allowed'],
+        },
         schema: { body: forwardCall, response: { 200: forwardResult } },
       },
       (request) => deps.forwards.forward(request.body, request.service.role, request.id),
@@ -97,7 +106,7 @@ export function internalRoutes(deps: { cards: Cards; connections: Connections; f
     server.post(
       '/internal/forwards/look',
       {
-        config: { access: { service: ['platform'] } },
+        config: { access: { service: ['platform'] }, failures: [] },
         schema: { body: forwardLook, response: { 200: forwardLooked } },
       },
       (request) => deps.forwards.look(request.body, request.service.role, request.id),
@@ -106,7 +115,7 @@ export function internalRoutes(deps: { cards: Cards; connections: Connections; f
     server.post(
       '/internal/card-facts',
       {
-        config: { access: { service: ['platform'] } },
+        config: { access: { service: ['platform'] }, failures: ['not_found'] },
         schema: { body: cardFactsCall, response: { 200: cardFacts } },
       },
       async (request) => {
@@ -118,7 +127,7 @@ export function internalRoutes(deps: { cards: Cards; connections: Connections; f
     server.post(
       '/internal/connection-facts',
       {
-        config: { access: { service: ['platform'] } },
+        config: { access: { service: ['platform'] }, failures: ['connection_not_found'] },
         schema: { body: connectionFactsCall, response: { 200: connectionFacts } },
       },
       (request) => deps.connections.facts(request.body.merchant_id, request.body.connection_id),
