@@ -6,6 +6,7 @@ import { after, test } from 'node:test'
 import {
   ConfigError,
   integer,
+  networks,
   oneOf,
   optionalSecret,
   optionalText,
@@ -98,4 +99,13 @@ test('SEC-33: a problem never repeats a value', () => {
     ADDRESS: canary,
   }
   assert.ok(!problemsOf(wrong).includes(canary))
+})
+
+test('a list of networks holds addresses and networks, and nothing that is neither', () => {
+  const table = { PROXIES: networks('proxies') }
+  const read = (text: string) => readConfig(table, { PROXIES: text }).PROXIES
+  assert.deepEqual(read('10.0.0.0/8, 192.0.2.1,2001:db8::/32'), ['10.0.0.0/8', '192.0.2.1', '2001:db8::/32'])
+  assert.deepEqual([readConfig(table, {}).PROXIES, read('')], [[], []])
+  for (const wrong of ['proxy.example', '10.0.0.0/33', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0.1 10.0.0.2'])
+    assert.throws(() => read(wrong), /PROXIES: must be IP addresses or networks/, wrong)
 })

@@ -3,6 +3,7 @@
  * name or, for secrets better, from the file that `<NAME>_FILE` names. Nothing else reads the environment.
  */
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { Secret } from './secret.ts'
 
 type Setting<Value> = {
@@ -63,6 +64,26 @@ export function oneOf<const Choice extends string>(
     },
     ...(fallback === undefined ? {} : { fallback }),
   }
+}
+
+/** IP addresses and networks such as 10.0.0.0/8, separated by commas; none where it is not set or empty. */
+export function networks(describe: string): Setting<string[]> {
+  return {
+    describe: `${describe}, separated by commas`,
+    parse(value) {
+      const found = value.split(',').map((part) => part.trim())
+      const named = found.filter((part) => part !== '')
+      if (!named.every(isNetwork)) throw new RangeError('must be IP addresses or networks like 10.0.0.0/8')
+      return named
+    },
+    fallback: [],
+  }
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const bitsMax = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1
+  return bitsMax > 0 && rest.length === 0 && (bits === undefined || (/^\d+$/.test(bits) && +bits <= bitsMax))
 }
 
 export function url(describe: string, fallback?: string): Setting<string> {

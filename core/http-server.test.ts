@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { Type } from 'typebox'
+import { readConfig } from './config.ts'
 import { Failure } from './errors.ts'
 import {
   createServer,
@@ -13,6 +14,7 @@ import {
   type TokenCheck,
 } from './http-server.ts'
 import { createLog } from './log.ts'
+import { createRateLimits, type RateLimits, rateLimitSettings } from './rate-limits.ts'
 
 const number = '4242424242424242'
 const limits = { body_bytes_max: 2_000, request_timeout_ms: 5_000 }
@@ -85,6 +87,7 @@ const routes: Routes = async (server) => {
 async function started(
   t: TestContext,
   options: Partial<ServerOptions> = {},
+  rateLimits?: RateLimits,
 ): Promise<{ server: Server; lines: string[] }> {
   const lines: string[] = []
   const server = createServer(
@@ -92,7 +95,7 @@ async function started(
     { ...limits, ...options },
   )
   t.after(() => server.close())
-  await mount(server, routes, check)
+  await mount(server, routes, check, rateLimits)
   return { server, lines }
 }
 
@@ -165,6 +168,44 @@ test('SEC-14: a scope or a role is needed, and one does not stand for the other'
     ['/platform', 'user'],
   ] as const)
     assert.equal(await statusOf(url, bearer), 401, `${url} ${bearer}`)
+})
+
+const limitsOf = (environment: Record<string, string>) =>
+  createRateLimits(readConfig(rateLimitSettings('sandbox'), environment), () => 0)
+
+test('too many requests are refused before they are looked at: by address, then by key and class', async (t) => {
+  const byAddress = await started(
+    t,
+    { trusted_proxies: ['127.0.0.0/8'] },
+    limitsOf({ RATE_LIMIT_ADDRESS: '1' }),
+  )
+  const from = async (address: string) => {
+    const headers = { 'x-forwarded-for': `198.51.100.9, ${address}` }
+    const answer = await byAddress.server.inject({ method: 'POST', url: '/read', headers })
+    return [answer.statusCode, answer.headers['retry-after']]
+  }
+  assert.deepEqual(await from('192.0.2.1'), [401, undefined])
+  assert.deepEqual(await from('192.0.2.1'), [401, undefined])
+  assert.deepEqual(await from('192.0.2.1'), [429, '1'])
+  assert.deepEqual(await from('192.0.2.2'), [401, undefined])
+
+  const byKey = await started(t, {}, limitsOf({ RATE_LIMIT_KEY_WRITE: '1' }))
+  const statuses: number[] = []
+  for (const payload of [{ name: 'n' }, {}, { name: 'n' }])
+    statuses.push((await send(byKey.server, '/read', { bearer: 'user', payload })).status)
+  assert.deepEqual(statuses, [200, 400, 429])
+  const refused = await send(byKey.server, '/read', { bearer: 'user', payload: {} })
+  assert.deepEqual([refused.problem.code, refused.problem.retryable], ['rate_limited', true])
+})
+
+test('without a trusted proxy nobody chooses the address they are counted by', async (t) => {
+  const { server } = await started(t, {}, limitsOf({ RATE_LIMIT_ADDRESS: '1' }))
+  const statuses: number[] = []
+  for (const address of ['192.0.2.1', '192.0.2.2', '192.0.2.3']) {
+    const headers = { 'x-forwarded-for': address }
+    statuses.push((await server.inject({ method: 'POST', url: '/read', headers })).statusCode)
+  }
+  assert.deepEqual(statuses, [401, 401, 429])
 })
 
 test('a body is taken as its schema says: nothing is coerced, nothing unknown is let in', async (t) => {

@@ -20,6 +20,7 @@ import { Failure, type FailureCode, failures, problemOf } from './errors.ts'
 import { newId } from './ids.ts'
 import type { Log } from './log.ts'
 import { counter } from './metrics.ts'
+import type { RateClass, RateLimits } from './rate-limits.ts'
 import { failuresOf } from './route-failures.ts'
 import type { ServiceToken, UserToken } from './tokens.ts'
 
@@ -75,15 +76,18 @@ export type ServerOptions = {
    * test passes over it; `log` answers it and logs it, because a client needs the true code more.
    */
   undeclared_failures?: 'refuse' | 'log'
+  /** Whose X-Forwarded-For is believed: addresses or networks (10.0.0.0/8) of the proxies in front. */
+  trusted_proxies?: string[]
 }
 
 export function createServer(log: Log, options: ServerOptions): Server {
-  const { undeclared_failures = 'refuse' } = options
+  const { undeclared_failures = 'refuse', trusted_proxies = [] } = options
   const server = fastify({
     logger: false,
     genReqId: () => newId('request'),
     bodyLimit: options.body_bytes_max,
     requestTimeout: options.request_timeout_ms,
+    ...(trusted_proxies.length === 0 ? {} : { trustProxy: trusted_proxies }),
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
     // What still comes over an open connection while we stop is answered like any other, as its last.
@@ -171,12 +175,18 @@ export function createServer(log: Log, options: ServerOptions): Server {
 }
 
 /** Adds a zone's routes behind its own token check; sharing a listener changes nothing for them. */
-export async function mount(server: Server, routes: Routes, check: TokenCheck): Promise<void> {
+export async function mount(
+  server: Server,
+  routes: Routes,
+  check: TokenCheck,
+  limits?: RateLimits,
+): Promise<void> {
   const plugin: FastifyPluginAsync = async (scoped) => {
     scoped.addHook('onRequest', (request, _reply, done) => {
+      limits?.admitAddress(request.ip)
       const access = request.routeOptions.config.access
       if (access === undefined || 'open' in access) return done()
-      const authorized = authorize(request, access, check)
+      const authorized = authorize(request, access, check, limits)
       if (authorized === undefined) return done()
       authorized.then(() => done(), done)
     })
@@ -190,6 +200,7 @@ function authorize(
   request: FastifyRequest,
   access: Exclude<RouteAccess, { open: true }>,
   check: TokenCheck,
+  limits: RateLimits | undefined,
 ): Promise<void> | undefined {
   const bearer = /^Bearer ([\x21-\x7e]{1,4096})$/i.exec(request.headers.authorization ?? '')?.[1]
   if (bearer === undefined) throw new Failure('unauthenticated')
@@ -197,6 +208,7 @@ function authorize(
     const admit = (user: UserToken) => {
       if (!user.scopes.has(access.scope))
         throw new Failure('forbidden', { detail: `This operation needs the scope ${access.scope}.` })
+      limits?.admitKey(user, rateClassOf(request.method, access.scope))
       request.user = user
     }
     const user = check.user(bearer)
@@ -208,6 +220,11 @@ function authorize(
   }
   const service = check.service(bearer)
   return service instanceof Promise ? service.then(admit) : (admit(service) as undefined)
+}
+
+function rateClassOf(method: string, scope: Scope): RateClass {
+  if (scope === 'cards:reveal') return 'reveal'
+  return method === 'GET' || method === 'HEAD' ? 'read' : 'write'
 }
 
 function failureOf(error: unknown): Failure {

@@ -19,7 +19,7 @@ import { openDataDirectory } from './data-directory.ts'
 import { migrationsFolder } from './databases.ts'
 import type { RoleName } from './roles.ts'
 import { startSandbox } from './sandbox.ts'
-import { serve } from './serve.ts'
+import { publicSettings, serve } from './serve.ts'
 
 export type Listen = { host: string; port: number; data_directory: string }
 
@@ -34,7 +34,7 @@ export async function startAll(listen: Listen): Promise<void> {
     COFFER_SIMULATOR: oneOf('where the PSP simulators run', ['internal', 'external'], 'internal'),
     COFFER_STRIPE_URL: url('address of an external Stripe simulator', ''),
     COFFER_FAILPOINT: text('a place to end this process at, for crash tests', ''),
-    ...deadlineSettings,
+    ...handedOnSettings,
   }
   const config = readConfig(settings, process.env)
   await refuseTakenPort(listen)
@@ -51,7 +51,7 @@ export async function startAll(listen: Listen): Promise<void> {
       port: listen.port,
       stripe_url: config.COFFER_SIMULATOR === 'external' ? config.COFFER_STRIPE_URL : undefined,
       failpoint: config.COFFER_FAILPOINT === '' ? undefined : config.COFFER_FAILPOINT,
-      role_settings: givenDeadlines(config),
+      role_settings: givenSettings(config),
     },
     log,
   )
@@ -63,16 +63,18 @@ export async function startAll(listen: Listen): Promise<void> {
   process.stdout.write(banner(sandbox, directory.path, performance.now() - startedMs))
 }
 
-/** Handed on as they are: the platform says what they may be. */
-const deadlineSettings = {
+/** Handed on as they are: the platform and the public listener say what they may be. */
+const handedOnSettings = {
   PSP_DEADLINE_MS: optionalText('time a PSP has for a payment'),
   ANSWER_DEADLINE_MS: optionalText('time before a payment is answered 202'),
+  ...Object.fromEntries(
+    Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),
+  ),
 }
 
-function givenDeadlines(config: ConfigOf<typeof deadlineSettings>): Record<string, string> {
-  const { PSP_DEADLINE_MS, ANSWER_DEADLINE_MS } = config
-  const given = Object.entries({ PSP_DEADLINE_MS, ANSWER_DEADLINE_MS })
-  return Object.fromEntries(given.filter((entry): entry is [string, string] => entry[1] !== undefined))
+function givenSettings(config: Record<string, unknown>): Record<string, string> {
+  const given = Object.keys(handedOnSettings).map((name) => [name, config[name]])
+  return Object.fromEntries(given.filter(([, value]) => value !== undefined))
 }
 
 export async function startRole(name: RoleName, listen: Listen): Promise<void> {

@@ -1,10 +1,12 @@
 /** Starts roles and listens for them: one public listener, one internal, whatever roles this process has. */
 
+import { networks, readConfig } from '@coffer/core/config.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { armFailpoint } from '@coffer/core/failpoint.ts'
 import { createServer, mount, type Server, type TokenCheck } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { registry } from '@coffer/core/metrics.ts'
+import { createRateLimits, rateLimitSettings } from '@coffer/core/rate-limits.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { Type } from 'typebox'
 import { type RoleName, roles } from './roles.ts'
@@ -24,6 +26,12 @@ export type Serving = {
   stop(): Promise<void>
 }
 
+/** What the public listener is set to, whichever roles are behind it. */
+export const publicSettings = (mode: 'sandbox' | 'live') => ({
+  ...rateLimitSettings(mode),
+  TRUSTED_PROXIES: networks('addresses or networks of proxies whose X-Forwarded-For is believed'),
+})
+
 const publicBodyBytesMax = 64 * 1024
 const internalBodyBytesMax = 4 * 1024 * 1024
 const requestTimeoutMs = 30_000
@@ -37,6 +45,9 @@ export async function serve(
   if (environment['COFFER_FAILPOINT'] !== undefined && environment['COFFER_MODE'] !== 'sandbox')
     throw new Error('COFFER_FAILPOINT is for the sandbox only')
   armFailpoint(environment['COFFER_FAILPOINT'])
+  const mode = environment['COFFER_MODE'] === 'sandbox' ? 'sandbox' : 'live'
+  const config = readConfig(publicSettings(mode), environment)
+  const limits = createRateLimits(config)
   const started: Role[] = []
   const state = { stopping: false }
   try {
@@ -47,13 +58,17 @@ export async function serve(
     const common = {
       request_timeout_ms: requestTimeoutMs,
       // A sandbox is where routes are tried out, and what every test of the whole product runs on.
-      undeclared_failures: environment['COFFER_MODE'] === 'sandbox' ? 'refuse' : 'log',
+      undeclared_failures: mode === 'sandbox' ? 'refuse' : 'log',
     } as const
     const internal = createServer(log, { ...common, body_bytes_max: internalBodyBytesMax })
-    const open = createServer(log, { ...common, body_bytes_max: publicBodyBytesMax })
+    const open = createServer(log, {
+      ...common,
+      body_bytes_max: publicBodyBytesMax,
+      trusted_proxies: config.TRUSTED_PROXIES,
+    })
     for (const role of started) {
       await mount(internal, role.internalRoutes, role.tokenCheck)
-      await mount(open, role.publicRoutes, role.tokenCheck)
+      await mount(open, role.publicRoutes, role.tokenCheck, limits)
     }
     await mount(open, healthRoutes(started, state), nobody)
     const internalUrl = await internal.listen({
