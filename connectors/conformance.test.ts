@@ -12,13 +12,22 @@ import {
   type HttpResponse,
   type JsonValue,
   marks,
+  type Operation,
+  type OperationOutcome,
   type Outcome,
   type Step,
 } from '@coffer/core/connector.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
 import fc from 'fast-check'
 import { loadConnectors } from './directory.ts'
-import { authorizeInput, requestValues, stepContext, syncInput } from './test-inputs.ts'
+import {
+  authorizeInput,
+  operationInput,
+  operationLookUp,
+  requestValues,
+  stepContext,
+  syncInput,
+} from './test-inputs.ts'
 
 /** Architecture's names for a connector's files, the tables they read, and what tests use. */
 const sourceNames =
@@ -29,7 +38,7 @@ function isKnownFile(file: string): boolean {
   return sourceNames.some((name) => file === `${name}.ts`)
 }
 
-const operationFiles = ['authorize', 'sync']
+const operationFiles = ['authorize', 'sync', 'capture', 'cancel', 'refund']
 
 /** A step that comes later is given an answer for every name it may ask for. */
 const anyAnswers = new Proxy<Record<string, string>>({}, { get: () => 'answer_of_an_earlier_step' })
@@ -45,7 +54,20 @@ function requestsOf(connector: Connector, input: AuthorizeInput): NamedRequest[]
   }))
   const request = connector.sync?.request(syncInput(input), context)
   if (request !== undefined) requests.push({ name: 'sync', moves_money: false, request })
+  for (const [name, operation] of operationsOf(connector)) {
+    const change = operationInput({ amount: input.amount })
+    requests.push({ name, moves_money: true, request: operation.request(change, context) })
+    const look = operation.look_up?.request(operationLookUp({ amount: input.amount }), context)
+    if (look !== undefined) requests.push({ name: `${name} look-up`, moves_money: false, request: look })
+  }
   return requests
+}
+
+function operationsOf(connector: Connector): [string, Operation][] {
+  return (['capture', 'cancel', 'refund'] as const).flatMap((name): [string, Operation][] => {
+    const operation = connector[name]
+    return operation === undefined ? [] : [[name, operation]]
+  })
 }
 
 function marksIn(request: HttpRequest): [where: string, mark: string, value: string][] {
@@ -147,8 +169,8 @@ function checkShape(connector: Connector): void {
     assert.deepEqual(exempts, [], `${field} would exempt a whole object from the card-number detector`)
   }
   const operations = [
-    ...['psp', 'authorize', 'sync', 'idempotency_key_lifetime_hours', 'is_saved_answer'],
-    'reference_fields',
+    ...['psp', 'idempotency_key_lifetime_hours', 'is_saved_answer', 'reference_fields'],
+    ...operationFiles,
   ]
   assert.deepEqual(
     Object.keys(connector).filter((name) => !operations.includes(name)),
@@ -298,6 +320,11 @@ function checkOutcome(outcome: Outcome, input: AuthorizeInput): void {
   if (outcome.kind === 'unknown') assert.match(outcome.cause, /^[a-z][a-z0-9_]*$/)
 }
 
+function checkOperationOutcome(outcome: OperationOutcome): void {
+  if (outcome.kind === 'rejected') assert.notEqual(outcome.psp_code, '')
+  if (outcome.kind === 'unknown') assert.match(outcome.cause, /^[a-z][a-z0-9_]*$/)
+}
+
 function answerTests(connector: Connector): void {
   test('no answer, however odd, throws', () => {
     fc.assert(
@@ -308,6 +335,11 @@ function answerTests(connector: Connector): void {
         }
         const found = connector.sync?.response(response, syncInput())
         if (found !== undefined && found.kind !== 'absent') checkOutcome(found, syncInput())
+        for (const [, operation] of operationsOf(connector)) {
+          checkOperationOutcome(operation.response(response, operationInput()))
+          const looked = operation.look_up?.response(response, operationLookUp())
+          if (looked !== undefined && looked.kind !== 'absent') checkOperationOutcome(looked)
+        }
       }),
       { numRuns: 1000 },
     )
@@ -320,6 +352,8 @@ function answerTests(connector: Connector): void {
         for (const step of connector.authorize.filter((each) => each.moves_money)) {
           assert.equal(step.response(bad, authorizeInput()).kind, 'unknown')
         }
+        for (const [name, operation] of operationsOf(connector))
+          assert.equal(operation.response(bad, operationInput()).kind, 'unknown', name)
       }),
       { numRuns: 1000 },
     )
@@ -342,6 +376,10 @@ function answerTests(connector: Connector): void {
         const bad = isJsonObject(response.body) ? { ...response, status } : response
         const found = connector.sync?.response(bad, syncInput({ last_answer: 'server_error' }))
         if (found !== undefined) assert.equal(found.kind, 'unknown')
+        for (const [name, { look_up }] of operationsOf(connector)) {
+          const looked = look_up?.response(bad, operationLookUp({ last_answer: 'server_error' }))
+          if (looked !== undefined) assert.equal(looked.kind, 'unknown', name)
+        }
       }),
       { numRuns: 1000 },
     )

@@ -3,6 +3,8 @@ import type {
   AuthorizeInput,
   HttpRequest,
   HttpResponse,
+  OperationInput,
+  OperationLookUp,
   StepContext,
   SyncInput,
 } from '@coffer/core/connector.ts'
@@ -27,6 +29,22 @@ export function syncInput(changes: Partial<SyncInput> = {}): SyncInput {
     last_answer: 'none',
     ...changes,
   }
+}
+
+export function operationInput(changes: Partial<OperationInput> = {}): OperationInput {
+  return {
+    operation_id: 'op_01jqzk3x5y',
+    payment_id: 'pay_01jqzk3x5v',
+    payment_psp_reference: 'pi_1PgafyB7WZ01zgkW',
+    amount: { amount_minor: 1234n, currency: 'USD' },
+    reason: null,
+    ...changes,
+  }
+}
+
+export function operationLookUp(changes: Partial<OperationLookUp> = {}): OperationLookUp {
+  const { sent_at, asked_at, last_answer } = syncInput()
+  return { ...operationInput(), sent_at, asked_at, last_answer, ...changes }
 }
 
 export function stepContext(answers: Record<string, string> = {}): StepContext {

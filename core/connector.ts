@@ -169,6 +169,48 @@ export type Sync = {
   response(response: HttpResponse, input: SyncInput): Outcome | Absent
 }
 
+/** What a merchant may say a refund is for. */
+export const refundReasons = ['duplicate', 'fraudulent', 'requested_by_customer'] as const
+export type RefundReason = (typeof refundReasons)[number]
+
+/** A capture, a cancel or a refund of a payment that its PSP has authorized. */
+export type OperationInput = {
+  operation_id: string
+  payment_id: string
+  /** What the PSP calls the payment: the `psp_reference` of its authorization. */
+  payment_psp_reference: string
+  /** What to capture or to refund; for a cancel, what is held. */
+  amount: Money
+  reason: RefundReason | null
+}
+
+/**
+ * How an operation ended, as far as its PSP has told.
+ *
+ * - succeeded: exactly that amount was captured or refunded; or nothing is held any more.
+ * - rejected: refused; definite, this operation moved nothing and never will.
+ * - pending: accepted, the result comes later.
+ * - unknown: it may have been carried out.
+ */
+export type OperationOutcome =
+  | { kind: 'succeeded'; psp_reference: string }
+  | { kind: 'rejected'; psp_code: string; message: string }
+  | { kind: 'pending'; psp_reference: string }
+  | { kind: 'unknown'; cause: string; psp_reference: string | null }
+
+export type OperationLookUp = OperationInput & Pick<SyncInput, 'sent_at' | 'asked_at' | 'last_answer'>
+
+/** One request, which needs no card: under the same key it may be sent again for as long as the PSP keeps it. */
+export type Operation = {
+  request(input: OperationInput, context: StepContext): HttpRequest
+  response(response: HttpResponse, input: OperationInput): OperationOutcome
+  /** Looks up what became of it. */
+  look_up?: {
+    request(input: OperationLookUp, context: StepContext): HttpRequest
+    response(response: HttpResponse, input: OperationLookUp): OperationOutcome | Absent
+  }
+}
+
 /** One PSP. An operation that a PSP does not have is an absent property. */
 export type Connector = {
   /** The folder's name and the `psp` of a connection. */
@@ -176,6 +218,10 @@ export type Connector = {
   authorize: Step<AuthorizeInput>[]
   /** Looks up what became of an authorization. */
   sync?: Sync
+  /** `several`: what is left of an authorization after a capture can be captured too. */
+  capture?: Operation & { several: boolean }
+  cancel?: Operation
+  refund?: Operation
   /** How long the PSP keeps an idempotency key, in hours: within it the same request may be sent again. */
   idempotency_key_lifetime_hours?: number
   /**

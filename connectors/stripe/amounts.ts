@@ -31,6 +31,19 @@ export function stripeAmount(amount: Money): bigint | undefined {
   return shiftDecimals(amount.amount_minor, to - from)
 }
 
+/** As `stripeAmount`, in digits. @throws RangeError where Stripe cannot move exactly that amount. */
+export function exactAmount(amount: Money): string {
+  const minor = stripeAmount(amount)
+  if (minor === undefined) throw new RangeError('Stripe cannot move exactly this amount')
+  return String(minor)
+}
+
+/** Whether an answer speaks of exactly this money. */
+export function isExactly(amount: Money, stripeMinor: number | undefined, currency: string | undefined) {
+  const told = moneyFromStripe(stripeMinor ?? Number.NaN, currency ?? '')
+  return told?.amount_minor === amount.amount_minor && told.currency === amount.currency
+}
+
 /** The money an answer speaks of; `undefined` where it is no amount of ours. */
 export function moneyFromStripe(stripeMinor: number, stripeCurrency: string): Money | undefined {
   const currency = stripeCurrency.toUpperCase()

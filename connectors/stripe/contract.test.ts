@@ -6,12 +6,20 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { AuthorizeInput, HttpRequest } from '@coffer/core/connector.ts'
-import { authorizeInput, httpResponse, stepContext } from '../test-inputs.ts'
+import {
+  type AuthorizeInput,
+  type HttpRequest,
+  type Operation,
+  refundReasons,
+} from '@coffer/core/connector.ts'
+import { authorizeInput, httpResponse, operationInput, stepContext } from '../test-inputs.ts'
 import { createPaymentIntent, createPaymentMethod } from './authorize.ts'
+import { cancel } from './cancel.ts'
+import { capture } from './capture.ts'
 import { isListedCode } from './declines.ts'
+import { refund } from './refund.ts'
 import { knownIntentStatuses } from './statuses.ts'
-import { chargeAnswer, intentAnswer } from './test-answers.ts'
+import { chargeAnswer, intentAnswer, refundAnswer } from './test-answers.ts'
 
 const specs = join(import.meta.dirname, '../../../shared/specs')
 const skip = existsSync(specs) ? false : 'the vendors’ specifications are not at ../shared/specs'
@@ -129,6 +137,19 @@ test('what creates a payment is what Stripe’s specification takes', { skip }, 
   }
 })
 
+test('what captures, cancels and refunds is what Stripe’s specification takes', { skip }, () => {
+  const paths: [Operation, string][] = [
+    [capture, '/v1/payment_intents/{intent}/capture'],
+    [cancel, '/v1/payment_intents/{intent}/cancel'],
+    [refund, '/v1/refunds'],
+  ]
+  for (const [operation, path] of paths)
+    for (const reason of [null, ...refundReasons]) {
+      const request = operation.request(operationInput({ reason }), stepContext())
+      assert.deepEqual(violations(formTree(request), formSchema(path), path), [])
+    }
+})
+
 test('every status Stripe lists for a PaymentIntent is known', { skip }, () => {
   const { status } = readSpec().components.schemas.payment_intent.properties
   assert.deepEqual([...knownIntentStatuses].sort(), [...status.enum].sort())
@@ -161,6 +182,7 @@ test('the answers our tests are made of have only fields Stripe’s objects have
   for (const [name, answer] of [
     ['charge', chargeAnswer()],
     ['payment_intent', intentAnswer()],
+    ['refund', refundAnswer()],
   ] as const) {
     const known = Object.keys(readFixture(name))
     assert.deepEqual(

@@ -1,6 +1,9 @@
 /** Stripe. See README.md beside for what is sent and how answers are read. */
 import type { Connector } from '@coffer/core/connector.ts'
 import { createPaymentIntent, createPaymentMethod } from './authorize.ts'
+import { cancel } from './cancel.ts'
+import { capture } from './capture.ts'
+import { refund } from './refund.ts'
 import { isSavedAnswer, resendHours, sync } from './sync.ts'
 
 /** Where a charge stands in an answer: in an intent, in an error's intent, in a list. */
@@ -26,18 +29,28 @@ const intentReferences = [
   'client_secret',
   'transfer_group',
   'metadata.coffer_attempt',
+  'metadata.coffer_capture',
   'metadata.coffer_payment',
 ]
+
+/** A refund answers with itself, or stands in a list; what it shares with a charge is named there. */
+const refundPlaces = ['', 'data.']
+const refundReferences = ['metadata.coffer_refund', 'destination_details.card.reference']
 
 export const connector: Connector = {
   psp: 'stripe',
   authorize: [createPaymentMethod, createPaymentIntent],
   sync,
+  capture,
+  cancel,
+  refund,
   idempotency_key_lifetime_hours: resendHours,
   is_saved_answer: isSavedAnswer,
   reference_fields: [
     ...chargePlaces.flatMap((place) => chargeReferences.map((field) => place + field)),
     ...intentPlaces.flatMap((place) => intentReferences.map((field) => place + field)),
+    ...refundPlaces.flatMap((place) => refundReferences.map((field) => place + field)),
+    'balance_transaction',
     'card.fingerprint',
     'error.charge',
     'error.payment_method.id',

@@ -1,10 +1,13 @@
 /** What a PaymentIntent or a charge says became of a payment, as an Outcome. */
-import type { AuthorizeInput, Outcome } from '@coffer/core/connector.ts'
+import type { AuthorizeInput, OperationInput, Outcome } from '@coffer/core/connector.ts'
 import { booleanAt, identifierAt, integerAt, type JsonObject, objectAt, textAt } from '../answer-fields.ts'
 import { moneyFromStripe } from './amounts.ts'
 import { declineFromCharge, declineFromError } from './declines.ts'
 
-export function unknownOutcome(cause: string, psp_reference: string | null = null): Outcome {
+export function unknownOutcome(
+  cause: string,
+  psp_reference: string | null = null,
+): Extract<Outcome, { kind: 'unknown' }> {
   return { kind: 'unknown', cause, psp_reference }
 }
 
@@ -44,6 +47,14 @@ export function intentOutcome(intent: JsonObject, input: AuthorizeInput): Outcom
   const status = textAt(intent, 'status') ?? ''
   const statusOutcome = Object.hasOwn(intentStatuses, status) ? intentStatuses[status] : undefined
   return statusOutcome?.(intent, input, reference) ?? unknownOutcome('unlisted_status', reference)
+}
+
+/** Whether it is the PaymentIntent that an operation is about. */
+export function isIntentOf(
+  intent: JsonObject | undefined,
+  input: Pick<OperationInput, 'payment_psp_reference'>,
+): intent is JsonObject {
+  return textAt(intent, 'object') === 'payment_intent' && textAt(intent, 'id') === input.payment_psp_reference
 }
 
 /** True where an intent inside an error answer contradicts the error: money moved, or still may. */

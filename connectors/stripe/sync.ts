@@ -67,10 +67,10 @@ function isChargeOf(charge: JsonObject[string], input: SyncInput): boolean {
 }
 
 /**
- * No charge now means no charge ever, once no request can land any more: Stripe has finished ours, or it was
+ * Nothing there now means nothing ever, once no request can land any more: Stripe has finished ours, or it was
  * sent so long ago that neither it nor a re-send under its key can still be on the way.
  */
-function isAbsenceFinal(input: SyncInput): boolean {
+export function isAbsenceFinal(input: Pick<SyncInput, 'sent_at' | 'asked_at' | 'last_answer'>): boolean {
   if (input.last_answer === 'server_error') return true
   const age_hours = (input.asked_at.getTime() - input.sent_at.getTime()) / 3_600_000
   return age_hours >= absentAfterHours

@@ -65,6 +65,19 @@ export function heldIntent(): Fields {
   })
 }
 
+export function refundAnswer(changes: Fields = {}): Fields {
+  return {
+    id: 're_1Pgc72B7WZ01zgkW',
+    object: 'refund',
+    amount: 1234,
+    currency: 'usd',
+    metadata: { coffer_refund: 'op_01jqzk3x5y', coffer_payment: 'pay_01jqzk3x5v' },
+    payment_intent: 'pi_1PgafyB7WZ01zgkW',
+    status: 'succeeded',
+    ...changes,
+  }
+}
+
 export function errorAnswer(type: string, changes: Fields = {}): Fields {
   return { error: { type, message: 'as Stripe words it', ...changes } }
 }

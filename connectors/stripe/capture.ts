@@ -1,0 +1,63 @@
+/** Takes the money that a PaymentIntent holds, once: what is not captured then is released. */
+import {
+  type Connector,
+  type HttpResponse,
+  type OperationInput,
+  type OperationOutcome,
+  parseJsonObject,
+} from '@coffer/core/connector.ts'
+import { integerAt, textAt } from '../answer-fields.ts'
+import { exactAmount, isExactly } from './amounts.ts'
+import { readHeaders, writeHeaders } from './credentials.ts'
+import { operationError } from './errors.ts'
+import { isIntentOf, unknownOutcome } from './statuses.ts'
+import { isAbsenceFinal } from './sync.ts'
+
+export const capture: NonNullable<Connector['capture']> = {
+  several: false,
+  request: (input, context) => ({
+    method: 'POST',
+    path: `/v1/payment_intents/${input.payment_psp_reference}/capture`,
+    headers: writeHeaders(context),
+    body: {
+      form: [
+        ['amount_to_capture', exactAmount(input.amount)],
+        ['metadata[coffer_capture]', input.operation_id],
+      ],
+    },
+  }),
+  response: (response, input) =>
+    response.status === 200 ? captureOutcome(response, input) : operationError(response),
+  look_up: {
+    request: (input) => ({
+      method: 'GET',
+      path: `/v1/payment_intents/${input.payment_psp_reference}`,
+      headers: readHeaders(),
+      body: null,
+    }),
+    response(response, input) {
+      if (response.status !== 200) return unknownOutcome(`lookup_http_${response.status}`)
+      const intent = parseJsonObject(response.body)
+      if (isIntentOf(intent, input) && textAt(intent, 'status') === 'requires_capture')
+        return { kind: 'absent', authoritative: isAbsenceFinal(input) }
+      return captureOutcome(response, input)
+    },
+  },
+}
+
+/** The mark in the metadata tells our capture from one that was made by somebody else. */
+function captureOutcome(response: HttpResponse, input: OperationInput): OperationOutcome {
+  const intent = parseJsonObject(response.body)
+  if (!isIntentOf(intent, input)) return unknownOutcome('unexpected_answer')
+  const psp_reference = input.payment_psp_reference
+  const status = textAt(intent, 'status')
+  if (status === 'canceled')
+    return { kind: 'rejected', psp_code: 'canceled', message: 'the payment was canceled at the PSP' }
+  if (textAt(intent, 'metadata.coffer_capture') !== input.operation_id)
+    return unknownOutcome('captured_otherwise', psp_reference)
+  if (status === 'processing') return { kind: 'pending', psp_reference }
+  if (status !== 'succeeded') return unknownOutcome('unlisted_status', psp_reference)
+  return isExactly(input.amount, integerAt(intent, 'amount_received'), textAt(intent, 'currency'))
+    ? { kind: 'succeeded', psp_reference }
+    : unknownOutcome('amount_mismatch', psp_reference)
+}
