@@ -7,6 +7,7 @@ import { maskCardNumbers } from './card-number-detector.ts'
 import { logDetectorHits } from './metrics.ts'
 
 const allowedFields = new Set([
+  'admin_url',
   'attempt_id',
   'batch_size',
   'code',
@@ -21,6 +22,7 @@ const allowedFields = new Set([
   'failpoint',
   'forward_id',
   'host',
+  'internal_url',
   'key_id',
   'merchant_id',
   'method',

@@ -16,8 +16,12 @@ export function gauge<Label extends string = never>(
   name: string,
   help: string,
   labelNames: Label[] = [],
+  /** Called whenever the series are read, for a value that costs nothing to look up. */
+  look?: (gauge: Gauge<Label>) => void,
 ): Gauge<Label> {
-  return new Gauge({ name, help, labelNames, registers: [registry] })
+  const collect = look === undefined ? {} : { collect: () => look(created) }
+  const created: Gauge<Label> = new Gauge({ name, help, labelNames, registers: [registry], ...collect })
+  return created
 }
 
 export function histogram<Label extends string = never>(

@@ -5,6 +5,8 @@
  * commit in another order than they insert.
  */
 import { type Static, Type } from 'typebox'
+import { type Measuring, startMeasuring } from './measuring.ts'
+import { gauge } from './metrics.ts'
 import type { Database } from './postgres.ts'
 
 export const outboxEvent = Type.Object({
@@ -38,4 +40,24 @@ export async function takeFromOutbox(
     values: [limit],
   })
   return rows
+}
+
+const age = gauge('coffer_outbox_age_seconds', 'Age of the oldest event that is not in the log yet.', [
+  'zone',
+])
+
+/** Keeps `coffer_outbox_age_seconds` of a zone's outbox, also while nobody takes anything out of it. */
+export function startOutboxAge(database: Database, zone: string): Measuring {
+  return startMeasuring(async () => age.set({ zone }, await outboxAgeSeconds(database)))
+}
+
+/** 0 where the outbox is empty. By the database's clock, which wrote the times. */
+export async function outboxAgeSeconds(database: Database): Promise<number> {
+  const rows = await database.read<{ seconds: number }>([], {
+    name: 'outbox_age',
+    text: `select greatest(extract(epoch from now() - created_at), 0)::float8 as seconds
+           from outbox order by position limit 1`,
+    values: [],
+  })
+  return rows[0]?.seconds ?? 0
 }

@@ -57,7 +57,10 @@ function isReported(error: unknown): boolean {
   return !error.code.startsWith('57P') && error.code !== '08006'
 }
 
-const waiting = gauge('coffer_postgres_pool_waiting', 'Transactions waiting for a connection.', ['database'])
+const pools = new Map<string, pg.Pool>()
+gauge('coffer_postgres_pool_waiting', 'Transactions waiting for a connection.', ['database'], (waiting) => {
+  for (const [database, pool] of pools) waiting.set({ database }, pool.waitingCount)
+})
 
 /**
  * Opens a transaction's view on its merchants. The planner settings make every statement keep one plan, made
@@ -93,6 +96,7 @@ export function openDatabase(options: {
       verifyServer(client).then(() => done(), done)
     },
   } as pg.PoolConfig)
+  pools.set(options.name, pool)
   let closing = false
   pool.on('error', (error) => {
     // Closing does not wait for the server's side of it, which may be stopping by then.
@@ -109,7 +113,6 @@ export function openDatabase(options: {
   })
 
   async function acquire(): Promise<pg.PoolClient> {
-    waiting.set({ database: options.name }, pool.waitingCount)
     try {
       return await pool.connect()
     } catch (error) {

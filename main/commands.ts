@@ -17,6 +17,7 @@ import { pino } from 'pino'
 import { banner } from './banner.ts'
 import { openDataDirectory } from './data-directory.ts'
 import { migrationsFolder } from './databases.ts'
+import { openLogFile } from './log-file.ts'
 import type { RoleName } from './roles.ts'
 import { startSandbox } from './sandbox.ts'
 import { publicSettings, serve } from './serve.ts'
@@ -41,7 +42,7 @@ export async function startAll(listen: Listen): Promise<void> {
   const directory = await openDataDirectory(listen.data_directory)
   const log = createLog({
     level: config.COFFER_LOG_LEVEL,
-    destination: logFile(directory.file('coffer.log')),
+    destination: openLogFile(directory.file('coffer.log')),
   })
   const startedMs = performance.now()
   const sandbox = await startSandbox(
@@ -82,27 +83,25 @@ export async function startRole(name: RoleName, listen: Listen): Promise<void> {
     ...logSettings,
     INTERNAL_HOST: text('address other roles reach this one at', '127.0.0.1'),
     INTERNAL_PORT: integer('its port', { min: 0, max: 65_535, fallback: 0 }),
+    ADMIN_HOST: text('address health and metrics are at', '127.0.0.1'),
+    ADMIN_PORT: integer('its port', { min: 0, max: 65_535, fallback: 0 }),
   }
   const config = readConfig(settings, process.env)
   const log = createLog({
     level: config.COFFER_LOG_LEVEL,
     destination: pino.destination({ dest: 1, sync: true }),
   })
-  const serving = await serve([name], process.env, internalListener(listen, config), log)
-  stopOnSignal(log, () => serving.stop())
-  log.info({ role: name, url: serving.url, pid: process.pid }, 'started')
-}
-
-function internalListener(
-  listen: Listen,
-  config: ConfigOf<{ INTERNAL_HOST: ReturnType<typeof text>; INTERNAL_PORT: ReturnType<typeof integer> }>,
-) {
-  return {
+  const listeners = {
     host: listen.host,
     port: listen.port,
     internal_host: config.INTERNAL_HOST,
     internal_port: config.INTERNAL_PORT,
+    admin: { host: config.ADMIN_HOST, port: config.ADMIN_PORT },
   }
+  const serving = await serve([name], process.env, listeners, log)
+  stopOnSignal(log, () => serving.stop())
+  const { url, internal_url, admin_url } = serving
+  log.info({ role: name, url, internal_url, admin_url, pid: process.pid }, 'started')
 }
 
 export async function startSimulators(listen: Listen): Promise<void> {
@@ -136,10 +135,6 @@ export async function migrateAll(): Promise<void> {
       `${zone}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`,
     )
   }
-}
-
-function logFile(path: string) {
-  return pino.destination({ dest: path, mkdir: false, sync: false, mode: 0o600 })
 }
 
 /** Stops once, whichever signal comes and however often; a launcher that is gone counts as one. */

@@ -17,11 +17,14 @@ export type Listeners = {
   port: number
   internal_host: string
   internal_port: number
+  /** For health and metrics alone; without it they are beside the public routes. */
+  admin?: { host: string; port: number }
 }
 
 export type Serving = {
   url: string
   internal_url: string
+  admin_url: string
   /** Not ready, drain, stop in reverse order. Accepted requests are answered. */
   stop(): Promise<void>
 }
@@ -66,19 +69,25 @@ export async function serve(
       body_bytes_max: publicBodyBytesMax,
       trusted_proxies: config.TRUSTED_PROXIES,
     })
+    const admin =
+      listeners.admin === undefined
+        ? undefined
+        : createServer(log, { ...common, body_bytes_max: publicBodyBytesMax })
     for (const role of started) {
       await mount(internal, role.internalRoutes, role.tokenCheck)
       await mount(open, role.publicRoutes, role.tokenCheck, limits)
     }
-    await mount(open, healthRoutes(started, state), nobody)
+    await mount(admin ?? open, healthRoutes(started, state), nobody)
     const internalUrl = await internal.listen({
       host: listeners.internal_host,
       port: listeners.internal_port,
     })
     const url = await open.listen({ host: listeners.host, port: listeners.port })
+    const adminUrl = admin === undefined ? url : await admin.listen(listeners.admin!)
     return {
       url,
       internal_url: internalUrl,
+      admin_url: adminUrl,
       async stop() {
         state.stopping = true
         await open.close()
@@ -86,6 +95,7 @@ export async function serve(
         await started.pop()!.stop()
         await internal.close()
         await stopAll(started)
+        await admin?.close()
       },
     }
   } catch (error) {

@@ -5,7 +5,7 @@ import { ConfigError, type ConfigOf, integer, secret, text, url } from '@coffer/
 import { startExpiry } from '@coffer/core/expiry.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
-import { type OutboxEvent, takeFromOutbox } from '@coffer/core/outbox.ts'
+import { type OutboxEvent, startOutboxAge, takeFromOutbox } from '@coffer/core/outbox.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
@@ -99,6 +99,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
 
   const expiry = startExpiry(relayDatabase, log)
+  const outboxAge = startOutboxAge(relayDatabase, 'platform')
 
   return {
     name: 'platform',
@@ -118,7 +119,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await resolver.stop()
       await store.drain()
       await sequencer.stop()
-      await expiry.stop()
+      await Promise.all([expiry.stop(), outboxAge.stop()])
       await Promise.all([database.close(), relayDatabase.close(), vault.close(), access.close()])
     },
   }

@@ -4,6 +4,7 @@ import { type ConfigOf, integer, oneOf, secret, text, url } from '@coffer/core/c
 import { startExpiry } from '@coffer/core/expiry.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
+import { startOutboxAge } from '@coffer/core/outbox.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
@@ -69,6 +70,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
 
   const expiry = startExpiry(relayDatabase, log)
+  const outboxAge = startOutboxAge(relayDatabase, 'vault')
 
   return {
     name: 'vault',
@@ -84,7 +86,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     ready: () => database.check(),
     async stop() {
       clearInterval(sweep)
-      await Promise.all([cards.drain(), forwards.drain(), expiry.stop()])
+      await Promise.all([cards.drain(), forwards.drain(), expiry.stop(), outboxAge.stop()])
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
     },
   }

@@ -10,6 +10,7 @@ import { failpoint } from '@coffer/core/failpoint.ts'
 import type { ForwardLooked } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
+import { startMeasuring } from '@coffer/core/measuring.ts'
 import { gauge } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
@@ -50,7 +51,6 @@ export function startResolver(deps: ResolverDeps): Resolver {
       let pauseMs = idlePauseMs
       try {
         const claimed = await queries.claimDue(deps.relayDatabase, claimedMax)
-        oldestUnknown.set(await queries.oldestUnknownSeconds(deps.relayDatabase))
         if (claimed.length > 0) failpoint('platform.resolver.after_claim')
         await Promise.all(claimed.map((due) => resolve(deps, due)))
         if (claimed.length === claimedMax) pauseMs = 0
@@ -62,11 +62,14 @@ export function startResolver(deps: ResolverDeps): Resolver {
     }
   }
 
+  const measuring = startMeasuring(async () =>
+    oldestUnknown.set(await queries.oldestUnknownSeconds(deps.relayDatabase)),
+  )
   const looping = loop()
   return {
     async stop() {
       stopping.abort()
-      await looping
+      await Promise.all([looping, measuring.stop()])
     },
   }
 }

@@ -102,7 +102,7 @@ async function openAttempts(): Promise<number> {
 }
 
 async function appendedBy(place: 'platform'): Promise<number> {
-  const answer = await request(`${roles.at[place].url}/metrics`)
+  const answer = await request(`${roles.at[place].admin_url}/metrics`)
   const text = await answer.body.text()
   const found = /^coffer_events_appended_total (\d+)$/m.exec(text)?.[1]
   assert.ok(found !== undefined, text)

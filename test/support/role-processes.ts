@@ -20,7 +20,13 @@ const places = {
 } as const
 export type Place = keyof typeof places
 
-export type RolePlace = { url: string; port: number; internal_port: number }
+export type RolePlace = {
+  url: string
+  port: number
+  internal_port: number
+  admin_url: string
+  admin_port: number
+}
 
 export type RoleProcess = {
   pid: number
@@ -74,11 +80,12 @@ export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
 
   async function start(place: Place, environment: Record<string, string> = {}): Promise<RoleProcess> {
     assert.equal(processes.get(place), undefined, `${place} runs already`)
-    const { port, internal_port } = at[place]
+    const { port, internal_port, admin_port } = at[place]
     const command = runCommand(own, ['start', '--role', places[place]], {
       ...common,
       PORT: String(port),
       INTERNAL_PORT: String(internal_port),
+      ADMIN_PORT: String(admin_port),
       ...environment,
     })
     const role = roleProcessOf(command)
@@ -139,9 +146,9 @@ function roleProcessOf({ child, exited, output }: Command): RoleProcess {
   }
 }
 
-async function untilReady(place: Place, { url }: RolePlace, isRunning: () => boolean, role: RoleProcess) {
-  const path = place === 'simulators' ? '/_sim/faults' : '/readyz'
-  const isReady = async () => !isRunning() || (await statusOf(url + path)) === 200
+async function untilReady(place: Place, at: RolePlace, isRunning: () => boolean, role: RoleProcess) {
+  const url = place === 'simulators' ? `${at.url}/_sim/faults` : `${at.admin_url}/readyz`
+  const isReady = async () => !isRunning() || (await statusOf(url)) === 200
   await within(60_000, () => `${place} is not ready:\n${role.output()}`, isReady)
 }
 
@@ -164,8 +171,9 @@ function assertGone(started: RoleProcess[]): void {
 async function choosePlaces(): Promise<Record<Place, RolePlace>> {
   const chosen = new Map<string, RolePlace>()
   for (const place of Object.keys(places)) {
-    const [port, internal_port] = [await freePort(), await freePort()]
-    chosen.set(place, { url: `http://127.0.0.1:${port}`, port, internal_port })
+    const [port, internal_port, admin_port] = [await freePort(), await freePort(), await freePort()]
+    const url = `http://127.0.0.1:${port}`
+    chosen.set(place, { url, port, internal_port, admin_port, admin_url: `http://127.0.0.1:${admin_port}` })
   }
   return Object.fromEntries(chosen) as Record<Place, RolePlace>
 }

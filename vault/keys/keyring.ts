@@ -13,6 +13,7 @@ import {
   randomBytes,
 } from 'node:crypto'
 import { type Id, newId } from '@coffer/core/ids.ts'
+import { gauge } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Secret } from '@coffer/core/secret.ts'
 import * as queries from './queries.ts'
@@ -40,6 +41,18 @@ const cachedKeysMax = 10_000
 
 type Current = DataKey & { uses_left: number }
 
+/** In the order they were opened. */
+let openedKeys: ReadonlyMap<string, { opened_at_ms: number }> = new Map()
+gauge(
+  'coffer_key_cache_age_seconds',
+  'Time since the oldest data key in memory was opened; 0 where there is none.',
+  [],
+  (age) => {
+    const oldest = openedKeys.values().next().value
+    age.set(oldest === undefined ? 0 : (performance.now() - oldest.opened_at_ms) / 1_000)
+  },
+)
+
 export async function openKeyring(database: Database, roots: RootKeys): Promise<Keyring> {
   const wrapping = rootKey('wrapping', roots.wrapping)
   const fingerprint = rootKey('fingerprint', roots.fingerprint)
@@ -48,7 +61,8 @@ export async function openKeyring(database: Database, roots: RootKeys): Promise<
 
   const current = new Map<string, Current>()
   const renewing = new Map<string, Promise<Current>>()
-  const unwrapped = new Map<string, DataKey>()
+  const unwrapped = new Map<string, DataKey & { opened_at_ms: number }>()
+  openedKeys = unwrapped
   const fingerprintKeys = new Map<string, KeyObject>()
 
   async function renew(merchantId: string): Promise<Current> {
@@ -65,7 +79,11 @@ export async function openKeyring(database: Database, roots: RootKeys): Promise<
     const known = unwrapped.get(cacheKey)
     if (known !== undefined) return known
     const key = createSecretKey(unwrap(wrapping, merchantId, row.data_key_id, row.wrapped_key))
-    return remember(unwrapped, cacheKey, { data_key_id: row.data_key_id, key })
+    return remember(unwrapped, cacheKey, {
+      data_key_id: row.data_key_id,
+      key,
+      opened_at_ms: performance.now(),
+    })
   }
 
   const keyring: Keyring = {
