@@ -1,16 +1,7 @@
 /** What the `coffer` command does, each from its first line to the process's last. */
 
 import { createServer } from 'node:net'
-import {
-  type ConfigOf,
-  integer,
-  oneOf,
-  optionalText,
-  readConfig,
-  secret,
-  text,
-  url,
-} from '@coffer/core/config.ts'
+import { integer, oneOf, optionalText, readConfig, secret, text, url } from '@coffer/core/config.ts'
 import { createLog, type Log, logLevels } from '@coffer/core/log.ts'
 import { migrate } from '@coffer/core/migrate.ts'
 import { pino } from 'pino'
