@@ -72,6 +72,11 @@ export const failures = {
     retryable: true,
   },
   rate_limited: { status: 429, title: 'Too many requests in a short time.', retryable: true },
+  headers_too_large: {
+    status: 431,
+    title: 'The address and headers together are too large.',
+    retryable: false,
+  },
   internal_error: { status: 500, title: 'Something went wrong on our side.', retryable: true },
   overloaded: { status: 503, title: 'Too much is going on; try again shortly.', retryable: true },
   unavailable: { status: 503, title: 'A part this operation needs is not available.', retryable: true },

@@ -126,6 +126,12 @@ test('a route without access, response schema, body schema or failures stops the
         { config: { access: { open: true } }, schema: { response: { 200: anything } } },
         async () => ({ done: true }),
       ),
+    async (server) =>
+      void server.patch(
+        '/e',
+        { config: { access: { open: true }, failures: [] }, schema: { response: { 200: anything } } },
+        async () => ({ done: true }),
+      ),
   ]
   for (const some of incomplete) {
     const server = createServer(createLog({ level: 'error', destination: { write: () => {} } }), limits)
@@ -229,6 +235,8 @@ test('SEC-20: no value of the request comes back in an error, and no name that i
     { name: 'n', count: number },
     { name: 'n', tags: { [number]: 1 } },
     { name: { [number]: number } },
+    { name: 'n', [number.replace(/(.{4})/g, '$1/')]: 1 },
+    { name: 'n', [`${'x'.repeat(90)}${number}`]: 1 },
   ])
     assert.doesNotMatch((await send(server, '/open', { payload, bearer: number })).text, /4242/)
   assert.doesNotMatch((await send(server, `/none/${number}?n=${number}`)).text, /4242/)
@@ -236,6 +244,14 @@ test('SEC-20: no value of the request comes back in an error, and no name that i
   assert.deepEqual([broken.status, broken.problem.code], [500, 'internal_error'])
   assert.doesNotMatch(broken.text, /internal matter/)
   assert.doesNotMatch(lines.join(''), /4242424242424242/)
+})
+
+test('a parameter is named as it was sent, but for what is too long to be a name', async (t) => {
+  const { server } = await started(t)
+  const param = async (payload: object) => (await send(server, '/open', { payload })).problem.param
+  assert.equal(await param({ name: 'n', tags: { 'a/b~c': 1 } }), 'tags.a/b~c')
+  assert.equal(await param({ name: 'n', 'a.b': 1 }), 'a.b')
+  assert.equal(await param({ name: 'n', ['x'.repeat(1_000)]: 1 }), `${'x'.repeat(100)}…`)
 })
 
 test('SEC-31: what would reach a prototype is refused as malformed', async (t) => {

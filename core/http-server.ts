@@ -4,7 +4,6 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { STATUS_CODES } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, {
   type FastifyBaseLogger,
@@ -15,14 +14,14 @@ import fastify, {
   type FastifyRequest,
   type RawServerDefault,
 } from 'fastify'
-import { maskCardNumbers } from './card-number-detector.ts'
-import { Failure, type FailureCode, failures, problemOf } from './errors.ts'
+import { Failure, type FailureCode, problemOf } from './errors.ts'
 import { newId } from './ids.ts'
 import type { Log } from './log.ts'
 import { counter } from './metrics.ts'
 import type { RateClass, RateLimits } from './rate-limits.ts'
 import { failuresOf } from './route-failures.ts'
 import type { ServiceToken, UserToken } from './tokens.ts'
+import { answerUnparsed, lacksHost, passOverExpectations } from './unparsed-requests.ts'
 
 /** Who may call a route: a scope of the caller's API key, one of our own roles by name, or anybody. */
 export type RouteAccess = { scope: Scope } | { service: readonly string[] } | { open: true }
@@ -66,6 +65,8 @@ export type TokenCheck = {
   service(bearer: string): ServiceToken | Promise<ServiceToken>
 }
 
+const bodyMethods = new Set(['POST', 'PUT', 'PATCH'])
+
 const requestsTotal = counter('coffer_http_requests_total', 'Requests answered.', ['route', 'status'])
 
 export type ServerOptions = {
@@ -88,38 +89,38 @@ export function createServer(log: Log, options: ServerOptions): Server {
     bodyLimit: options.body_bytes_max,
     requestTimeout: options.request_timeout_ms,
     ...(trusted_proxies.length === 0 ? {} : { trustProxy: trusted_proxies }),
+    // By itself Node looks only every 30 s for requests that are late, and takes the longer of its two times for
+    // the whole request: both are set.
+    http: {
+      headersTimeout: options.request_timeout_ms,
+      connectionsCheckingInterval: Math.min(options.request_timeout_ms / 4, 5_000),
+      requireHostHeader: false,
+    },
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
     // What still comes over an open connection while we stop is answered like any other, as its last.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    routerOptions: { maxParamLength: 200 },
+    // Longer than any path that gets here: how long an id may be is for the schema to say.
+    routerOptions: { maxParamLength: 64 * 1024 },
     ajv: {
       customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false },
     },
-    clientErrorHandler(error, socket) {
-      const code = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request_timeout' : 'malformed_request'
-      const body = JSON.stringify(problemOf(new Failure(code), newId('request')))
-      const { status } = failures[code]
-      if (socket.writable)
-        socket.end(
-          `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\n` +
-            `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-        )
-    },
+    clientErrorHandler: answerUnparsed,
     frameworkErrors(error, request, reply) {
       reply.header('request-id', request.id)
       sendFailure(failureOf(error), error, request, reply as unknown as FastifyReply, log)
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  passOverExpectations(server.server, (request, response) => server.routing(request, response))
   server.removeContentTypeParser('text/plain')
   const paths: { pattern: RegExp; methods: string[] }[] = []
   server.addHook('onRoute', (route) => {
     const name = `${String(route.method)} ${route.url}`
     if (route.config?.access === undefined) throw new Error(`${name} declares no access`)
     if (route.schema?.response === undefined) throw new Error(`${name} declares no response schema`)
-    if (route.method === 'POST' && route.schema.body === undefined)
+    if (bodyMethods.has(String(route.method)) && route.schema.body === undefined)
       throw new Error(`${name} declares no body schema`)
     if (route.config.failures === undefined)
       throw new Error(`${name} declares no failures: list what it can answer, [] for nothing of its own`)
@@ -130,7 +131,8 @@ export function createServer(log: Log, options: ServerOptions): Server {
   // Hooks with a callback: a promise each would be made for every request.
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('request-id', request.id)
-    done()
+    if (lacksHost(request.raw)) done(new Failure('malformed_request', { detail: 'It has no Host header.' }))
+    else done()
   })
   // A connection kept open by an answer given while we stop would hold up the stop until it is idle long enough.
   let closing = false
@@ -147,15 +149,18 @@ export function createServer(log: Log, options: ServerOptions): Server {
     const status = reply.statusCode
     requestsTotal.inc({ route, status })
     log.debug(
-      { request_id: request.id, method: request.method, route, status, duration_ms: reply.elapsedTime },
+      // Rounded: the digits behind are no news, and now and then they would look like a card number.
+      { request_id: request.id, method: request.method, route, status, duration_ms: roundedMs(reply) },
       'request',
     )
     done()
   })
   server.setErrorHandler((error, request, reply) => {
-    const failure = failureOf(error)
+    // The client went away while it was sending: nobody gets this, and it is no failure of ours.
+    const gone = error === request.raw.errored
+    const failure = gone ? new Failure('malformed_request') : failureOf(error)
     const { answerable } = request.routeOptions.config
-    if (answerable === undefined || answerable.has(failure.code))
+    if (gone || answerable === undefined || answerable.has(failure.code))
       return sendFailure(failure, error, request, reply, log)
     const undeclared = new Error(`${request.routeOptions.url} answers ${failure.code} undeclared`, {
       cause: error,
@@ -240,25 +245,37 @@ function failureOf(error: unknown): Failure {
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new Failure('malformed_body')
-    case 'FST_ERR_BAD_URL':
-      return new Failure('malformed_request')
     default:
-      return new Failure('internal_error', { cause: error })
+      // What else the framework finds in a request, such as a method that has to say its content type.
+      return code?.startsWith('FST_') && (error as FastifyError).statusCode! < 500
+        ? new Failure('malformed_request')
+        : new Failure('internal_error', { cause: error })
   }
 }
+
+const roundedMs = (reply: FastifyReply) => Math.round(reply.elapsedTime * 1000) / 1000
 
 function validationFailure(
   problem: NonNullable<FastifyError['validation']>[number],
   context?: string,
 ): Failure {
-  const path = problem.instancePath.slice(1).replaceAll('/', '.')
+  const path = problem.instancePath.slice(1).split('/').map(unescaped)
   const named = problem.params['missingProperty'] ?? problem.params['additionalProperty']
-  const names = [path, named].filter((part) => typeof part === 'string' && part !== '').join('.')
+  const names = [...path, named].filter((part) => typeof part === 'string' && part !== '').join('.')
   // The message comes from the schema, never from the value: nothing of the request is echoed but its shape,
   // and that not where somebody put a card number for a name.
-  const param = maskCardNumbers(names)
+  const param = shownName(names)
   const detail = `${context ?? 'body'}${param === '' ? '' : ` ${param}`}: ${problem.message ?? 'is not valid'}`
   return new Failure('invalid_request', param === '' ? { detail } : { detail, param })
+}
+
+/** JSON pointer, RFC 6901. */
+const unescaped = (part: string) => part.replaceAll('~1', '/').replaceAll('~0', '~')
+
+/** So many digits, however they are parted, could be a card number; and a name may be as long as a body. */
+function shownName(names: string): string {
+  const masked = names.slice(0, 200).replace(/[0-9](?:[^0-9]{0,3}[0-9]){11,}/g, '[card number]')
+  return masked.length > 100 ? `${masked.slice(0, 100)}…` : masked
 }
 
 function sendFailure(

@@ -11,6 +11,7 @@ test('what every route can answer follows from its access, its method and its sc
   assert.deepEqual(failuresOf({ method: 'GET', config: open, schema: {} }), [
     'malformed_request',
     'rate_limited',
+    'headers_too_large',
     'internal_error',
   ])
   const read = { access: { scope: 'cards:read' }, failures: ['not_found'] } as const
@@ -22,6 +23,7 @@ test('what every route can answer follows from its access, its method and its sc
     'not_found',
     'route_not_found',
     'rate_limited',
+    'headers_too_large',
     'internal_error',
     'overloaded',
     'unavailable',

@@ -12,7 +12,7 @@ export type FallibleRoute = {
 }
 
 /** Those of every route, whatever it does: what is not HTTP, and what is our own fault. */
-const always = ['malformed_request', 'internal_error'] as const
+const always = ['malformed_request', 'headers_too_large', 'internal_error'] as const
 /** Where a key is needed, so a lookup that may fail. */
 const behindKey = ['unauthenticated', 'forbidden', 'rate_limited', 'overloaded', 'unavailable'] as const
 const withBody = ['malformed_body', 'request_timeout', 'request_too_large', 'unsupported_media_type'] as const
