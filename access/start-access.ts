@@ -1,6 +1,13 @@
 /** Access: merchants and API keys, and the tokens that stand for them. */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
-import { type ConfigOf, oneOf, optionalSecret, secret, text } from '@coffer/core/config.ts'
+import {
+  type ConfigOf,
+  ed25519PrivateKey,
+  ed25519PublicKey,
+  oneOf,
+  optionalSecret,
+  secret,
+} from '@coffer/core/config.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { scopes, type TokenCheck } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
@@ -13,9 +20,9 @@ import { internalRoutes } from './routes.ts'
 export const settings = {
   COFFER_MODE: oneOf('what this deployment is for', ['sandbox', 'live']),
   ACCESS_DATABASE_URL: secret("PostgreSQL address of access's own database"),
-  ACCESS_SIGNING_KEY: secret('Ed25519 private key (PEM) that signs tokens'),
-  VAULT_PUBLIC_KEY: text("Ed25519 public key (PEM) of the vault's role key"),
-  PLATFORM_PUBLIC_KEY: text("Ed25519 public key (PEM) of the platform's role key"),
+  ACCESS_SIGNING_KEY: ed25519PrivateKey('Ed25519 private key (PEM) that signs tokens'),
+  VAULT_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the vault's role key"),
+  PLATFORM_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the platform's role key"),
   FIRST_SECRET_KEY: optionalSecret('an API key to create, with its merchant, where it does not exist yet'),
 }
 

@@ -2,6 +2,8 @@
  * Configuration: one table a zone, read once at start. A value comes from the environment variable of its
  * name or, for secrets better, from the file that `<NAME>_FILE` names. Nothing else reads the environment.
  */
+
+import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { Secret } from './secret.ts'
@@ -11,6 +13,8 @@ type Setting<Value> = {
   parse(text: string): Value
   /** Used where neither variable is set; without one the setting is required. */
   fallback?: Value
+  /** What may be shown of it; a secret tells its size. Without this, all of it. */
+  show?(text: string): string
 }
 
 export type Settings = Record<string, Setting<unknown>>
@@ -22,12 +26,59 @@ export function text(describe: string, fallback?: string): Setting<string> {
   return { describe, parse: (value) => value, ...(fallback === undefined ? {} : { fallback }) }
 }
 
+const showSize = (value: string) => `${Buffer.byteLength(value)} bytes`
+
 export function secret(describe: string): Setting<Secret<string>> {
-  return { describe, parse: (value) => new Secret(value) }
+  return { describe, parse: (value) => new Secret(value), show: showSize }
 }
 
 export function optionalSecret(describe: string): Setting<Secret<string> | undefined> {
-  return { describe, parse: (value) => new Secret(value), fallback: undefined }
+  return { ...secret(describe), fallback: undefined }
+}
+
+/** A symmetric key of 256 bits, in base64. */
+export function secretKey(describe: string): Setting<Secret<string>> {
+  const bytesOf = (value: string) => Buffer.from(value, 'base64').length
+  return {
+    describe,
+    parse(value) {
+      if (bytesOf(value) !== 32) throw new RangeError('must be 32 bytes in base64')
+      return new Secret(value)
+    },
+    show: (value) => `${bytesOf(value)} bytes`,
+  }
+}
+
+export function ed25519PrivateKey(describe: string): Setting<Secret<string>> {
+  return {
+    describe,
+    parse(value) {
+      assertEd25519(() => createPrivateKey(value), 'private')
+      return new Secret(value)
+    },
+    show: showSize,
+  }
+}
+
+export function ed25519PublicKey(describe: string): Setting<string> {
+  return {
+    describe,
+    parse(value) {
+      assertEd25519(() => createPublicKey(value), 'public')
+      return value
+    },
+    show: showSize,
+  }
+}
+
+function assertEd25519(read: () => { asymmetricKeyType?: string | undefined }, kind: string): void {
+  let type: string | undefined
+  try {
+    type = read().asymmetricKeyType
+  } catch {
+    // What it says may hold what was given.
+  }
+  if (type !== 'ed25519') throw new RangeError(`must be an Ed25519 ${kind} key in PEM`)
 }
 
 export function optionalText(describe: string): Setting<string | undefined> {
@@ -98,9 +149,11 @@ export function url(describe: string, fallback?: string): Setting<string> {
 }
 
 export class ConfigError extends Error {
+  readonly problems: string[]
   constructor(problems: string[]) {
     super(`the configuration is not usable:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
     this.name = 'ConfigError'
+    this.problems = problems
   }
 }
 
@@ -131,4 +184,29 @@ function settingOf(name: string, environment: Record<string, string | undefined>
   const direct = environment[name]
   if (file !== undefined && direct !== undefined) throw new RangeError(`set it or ${name}_FILE, not both`)
   return file === undefined ? direct : readFileSync(file, 'utf8').trim()
+}
+
+/** Each setting with what may be shown of its value, and where that is from; nothing of a secret but its size. */
+export function explainConfig(
+  table: Settings,
+  environment: Record<string, string | undefined>,
+): { name: string; value: string; from: string }[] {
+  return Object.entries(table).map(([name, setting]) => {
+    const from = environment[`${name}_FILE`] ?? (environment[name] === undefined ? 'default' : 'environment')
+    try {
+      const found = settingOf(name, environment)
+      if (found === undefined) return { name, value: shownFallback(setting), from }
+      setting.parse(found)
+      if (setting.show === undefined) return { name, value: found, from }
+      const file = from === 'environment' ? '' : `, from ${from}`
+      return { name, value: `(set, ${setting.show(found)}${file})`, from }
+    } catch {
+      return { name, value: '(wrong)', from }
+    }
+  })
+}
+
+function shownFallback(setting: Setting<unknown>): string {
+  if (!('fallback' in setting)) return '(missing)'
+  return setting.fallback === undefined ? '(not set)' : String(setting.fallback)
 }

@@ -1,35 +1,65 @@
 /** The `coffer` command. */
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { migrateAll, startAll, startRole, startSimulators } from './commands.ts'
+import {
+  checkConfig,
+  doctor,
+  type Listen,
+  migrateAll,
+  printConfig,
+  startAll,
+  startRole,
+  startSimulators,
+} from './commands.ts'
 import { roleNames } from './roles.ts'
+import type { Startable } from './settings.ts'
+
+type Options = { role: Startable; port: number; host: string; dataDir: string }
 
 const program = new Command('coffer')
   .description('Self-hosted card-on-file platform: a card vault, kept fresh, charged through any PSP.')
   .showHelpAfterError()
+  .addHelpText('after', examples('coffer start', 'coffer start --role vault', 'coffer doctor --help'))
 
-program
-  .command('start')
+/** What is started, and where: the same for a start and for looking at what it would need. */
+function startable(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--role <role>', 'which part').choices(['all', ...roleNames, 'simulators']).default('all'),
+    )
+    .addOption(
+      new Option('--port <port>', "port of the API; 'auto' takes any free one")
+        .env('PORT')
+        .argParser(portOf)
+        .default(8420),
+    )
+    .addOption(new Option('--host <host>', 'address to listen on').env('HOST').default('127.0.0.1'))
+    .addOption(
+      new Option('--data-dir <folder>', 'where a sandbox keeps its data')
+        .env('COFFER_DATA_DIR')
+        .default('.coffer'),
+    )
+}
+
+startable(program.command('start'))
   .description('Start everything on this machine, or one role of it.')
-  .addOption(
-    new Option('--role <role>', 'what to start').choices(['all', ...roleNames, 'simulators']).default('all'),
+  .option('--check-config', 'read all settings, name every problem, and start nothing')
+  .option('--print-config', 'print all settings without the secrets, and start nothing')
+  .addHelpText(
+    'after',
+    examples(
+      'coffer start --port auto',
+      'VAULT_WRAPPING_KEY_FILE=/run/secrets/wrapping … coffer start --role vault',
+      'coffer start --role platform --check-config',
+    ),
   )
-  .addOption(
-    new Option('--port <port>', "port of the API; 'auto' takes any free one")
-      .env('PORT')
-      .argParser(portOf)
-      .default(8420),
-  )
-  .addOption(new Option('--host <host>', 'address to listen on').env('HOST').default('127.0.0.1'))
-  .addOption(
-    new Option('--data-dir <folder>', 'where a sandbox keeps its data')
-      .env('COFFER_DATA_DIR')
-      .default('.coffer'),
-  )
-  .action(async (options: { role: string; port: number; host: string; dataDir: string }) => {
-    const listen = { host: options.host, port: options.port, data_directory: options.dataDir }
+  .action(async (options: Options & { checkConfig?: true; printConfig?: true }) => {
+    const listen = listenOf(options)
+    if (options.printConfig) await printConfig(options.role, listen)
+    if (options.checkConfig) await checkConfig(options.role)
+    if (options.printConfig || options.checkConfig) return
     if (options.role === 'all') await startAll(listen)
     else if (options.role === 'simulators') await startSimulators(listen)
-    else await startRole(roleNames.find((name) => name === options.role)!, listen)
+    else await startRole(options.role, listen)
   })
 
 program
@@ -37,7 +67,26 @@ program
   .description(
     'Bring the databases to this version (ACCESS_, VAULT_, PLATFORM_MIGRATION_DATABASE_URL or _FILE).',
   )
+  .addHelpText('after', examples('VAULT_MIGRATION_DATABASE_URL_FILE=/run/secrets/vault-url … coffer migrate'))
   .action(migrateAll)
+
+startable(program.command('doctor'))
+  .description(
+    'Look at everything a start needs, change nothing, and say what to do. Exit code 1 if a check failed.',
+  )
+  .option('--json', 'the findings as JSON')
+  .addHelpText('after', examples('coffer doctor', 'coffer doctor --role vault --json'))
+  .action((options: Options & { json?: true }) =>
+    doctor(options.role, listenOf(options), options.json === true),
+  )
+
+function listenOf({ host, port, dataDir }: Options): Listen {
+  return { host, port, data_directory: dataDir }
+}
+
+function examples(...lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`
+}
 
 function portOf(text: string): number {
   if (text === 'auto') return 0

@@ -1,34 +1,36 @@
 /** What the `coffer` command does, each from its first line to the process's last. */
 
 import { createServer } from 'node:net'
-import { integer, oneOf, optionalText, readConfig, secret, text, url } from '@coffer/core/config.ts'
-import { createLog, type Log, logLevels } from '@coffer/core/log.ts'
+import { type ConfigOf, readConfig } from '@coffer/core/config.ts'
+import { createLog, type Log } from '@coffer/core/log.ts'
 import { migrate } from '@coffer/core/migrate.ts'
 import { pino } from 'pino'
 import { banner } from './banner.ts'
 import { openDataDirectory } from './data-directory.ts'
 import { migrationsFolder } from './databases.ts'
+import { examine, printed } from './doctor.ts'
 import { openLogFile } from './log-file.ts'
 import type { RoleName } from './roles.ts'
 import { startSandbox } from './sandbox.ts'
-import { publicSettings, serve } from './serve.ts'
+import { serve } from './serve.ts'
+import {
+  handedOnSettings,
+  printableConfig,
+  readMigrateConfig,
+  refuseWrongConfig,
+  roleProcessSettings,
+  type Startable,
+  sandboxSettings,
+} from './settings.ts'
 
 export type Listen = { host: string; port: number; data_directory: string }
-
-const logSettings = { COFFER_LOG_LEVEL: oneOf('how much to log', logLevels, 'info') }
 
 /** How long a stop may take before the process gives up on it. */
 const stopDeadlineMs = 30_000
 
 export async function startAll(listen: Listen): Promise<void> {
-  const settings = {
-    ...logSettings,
-    COFFER_SIMULATOR: oneOf('where the PSP simulators run', ['internal', 'external'], 'internal'),
-    COFFER_STRIPE_URL: url('address of an external Stripe simulator', ''),
-    COFFER_FAILPOINT: text('a place to end this process at, for crash tests', ''),
-    ...handedOnSettings,
-  }
-  const config = readConfig(settings, process.env)
+  await refuseWrongConfig('all', process.env)
+  const config = readConfig(sandboxSettings, process.env)
   await refuseTakenPort(listen)
   const directory = await openDataDirectory(listen.data_directory)
   const log = createLog({
@@ -55,29 +57,15 @@ export async function startAll(listen: Listen): Promise<void> {
   process.stdout.write(banner(sandbox, directory.path, performance.now() - startedMs))
 }
 
-/** Handed on as they are: the platform and the public listener say what they may be. */
-const handedOnSettings = {
-  PSP_DEADLINE_MS: optionalText('time a PSP has for a payment'),
-  ANSWER_DEADLINE_MS: optionalText('time before a payment is answered 202'),
-  ...Object.fromEntries(
-    Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),
-  ),
-}
-
-function givenSettings(config: Record<string, unknown>): Record<string, string> {
-  const given = Object.keys(handedOnSettings).map((name) => [name, config[name]])
+/** What the roles of a sandbox are given of it. */
+function givenSettings(config: ConfigOf<typeof sandboxSettings>): Record<string, string> {
+  const given = Object.keys(handedOnSettings).map((name) => [name, (config as Record<string, unknown>)[name]])
   return Object.fromEntries(given.filter(([, value]) => value !== undefined))
 }
 
 export async function startRole(name: RoleName, listen: Listen): Promise<void> {
-  const settings = {
-    ...logSettings,
-    INTERNAL_HOST: text('address other roles reach this one at', '127.0.0.1'),
-    INTERNAL_PORT: integer('its port', { min: 0, max: 65_535, fallback: 0 }),
-    ADMIN_HOST: text('address health and metrics are at', '127.0.0.1'),
-    ADMIN_PORT: integer('its port', { min: 0, max: 65_535, fallback: 0 }),
-  }
-  const config = readConfig(settings, process.env)
+  await refuseWrongConfig(name, process.env)
+  const config = readConfig(roleProcessSettings, process.env)
   const log = createLog({
     level: config.COFFER_LOG_LEVEL,
     destination: pino.destination({ dest: 1, sync: true }),
@@ -107,14 +95,7 @@ export async function startSimulators(listen: Listen): Promise<void> {
 }
 
 export async function migrateAll(): Promise<void> {
-  const config = readConfig(
-    {
-      ACCESS_MIGRATION_DATABASE_URL: secret("address of access's database, migrator login"),
-      VAULT_MIGRATION_DATABASE_URL: secret("address of the vault's database, migrator login"),
-      PLATFORM_MIGRATION_DATABASE_URL: secret("address of the platform's database, migrator login"),
-    },
-    process.env,
-  )
+  const config = await readMigrateConfig(process.env)
   const databases = {
     access: config.ACCESS_MIGRATION_DATABASE_URL,
     vault: config.VAULT_MIGRATION_DATABASE_URL,
@@ -126,6 +107,22 @@ export async function migrateAll(): Promise<void> {
       `${zone}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`,
     )
   }
+}
+
+/** @throws ConfigError naming every problem. */
+export async function checkConfig(what: Startable): Promise<void> {
+  await refuseWrongConfig(what, process.env)
+  process.stdout.write('The configuration is usable.\n')
+}
+
+export async function printConfig(what: Startable, listen: Listen): Promise<void> {
+  process.stdout.write(await printableConfig(what, listen, process.env))
+}
+
+export async function doctor(what: Startable, listen: Listen, asJson: boolean): Promise<void> {
+  const findings = await examine(what, listen, process.env)
+  process.stdout.write(asJson ? `${JSON.stringify(findings, null, 2)}\n` : printed(findings))
+  if (findings.some(({ status }) => status === 'failed')) process.exitCode = 1
 }
 
 /** Stops once, whichever signal comes and however often; a launcher that is gone counts as one. */

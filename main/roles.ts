@@ -1,5 +1,5 @@
 /** All roles, on one screen: a name, what it reads from the environment, how it starts. */
-import { type ConfigOf, readConfig, type Settings } from '@coffer/core/config.ts'
+import { ConfigError, type ConfigOf, readConfig, type Settings } from '@coffer/core/config.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Role } from '@coffer/core/role.ts'
 
@@ -7,10 +7,16 @@ export const roleNames = ['access', 'vault', 'platform'] as const
 export type RoleName = (typeof roleNames)[number]
 
 type Environment = Record<string, string | undefined>
-type Starter = (environment: Environment, log: Log) => Promise<Role>
+
+export type RoleModule = {
+  settings: Settings
+  /** What is wrong with settings that are right each by itself. @throws ConfigError where one is not. */
+  check(environment: Environment): string[]
+  start(environment: Environment, log: Log): Promise<Role>
+}
 
 /** In the order they start; they stop in the reverse one. */
-export const roles: Record<RoleName, () => Promise<{ settings: Settings; start: Starter }>> = {
+export const roles: Record<RoleName, () => Promise<RoleModule>> = {
   access: async () => starter(await import('@coffer/access/start-access.ts')),
   vault: async () => starter(await import('@coffer/vault/start-vault.ts')),
   platform: async () => starter(await import('@coffer/platform/start-platform.ts')),
@@ -18,10 +24,19 @@ export const roles: Record<RoleName, () => Promise<{ settings: Settings; start: 
 
 function starter<Table extends Settings>(module: {
   settings: Table
+  check?(config: ConfigOf<Table>): string[]
   start(config: ConfigOf<Table>, log: Log): Promise<Role>
-}): { settings: Settings; start: Starter } {
+}): RoleModule {
+  const { settings, start } = module
+  const problemsOf = (config: ConfigOf<Table>) => module.check?.(config) ?? []
   return {
-    settings: module.settings,
-    start: (environment, log) => module.start(readConfig(module.settings, environment), log),
+    settings,
+    check: (environment) => problemsOf(readConfig(settings, environment)),
+    start(environment, log) {
+      const config = readConfig(settings, environment)
+      const problems = problemsOf(config)
+      if (problems.length > 0) throw new ConfigError(problems)
+      return start(config, log)
+    },
   }
 }

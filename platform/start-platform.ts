@@ -1,7 +1,15 @@
 /** The platform: payments through any PSP, and the event log. It never sees a card number or a secret. */
 import { createPublicKey, createSecretKey } from 'node:crypto'
 import { loadConnectors } from '@coffer/connectors/directory.ts'
-import { ConfigError, type ConfigOf, integer, secret, text, url } from '@coffer/core/config.ts'
+import {
+  type ConfigOf,
+  ed25519PrivateKey,
+  ed25519PublicKey,
+  integer,
+  secret,
+  secretKey,
+  url,
+} from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
@@ -27,9 +35,9 @@ export const settings = {
   PLATFORM_DATABASE_URL: secret("PostgreSQL address of the platform's own database, service login"),
   PLATFORM_RELAY_DATABASE_URL: secret('the same database, relay login'),
   PLATFORM_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 12 }),
-  PLATFORM_BODY_KEY: secret('32 bytes in base64: keys the hashes of request bodies'),
-  PLATFORM_ROLE_KEY: secret("Ed25519 private key (PEM), the platform's own"),
-  ACCESS_PUBLIC_KEY: text('Ed25519 public key (PEM) that tokens are checked with'),
+  PLATFORM_BODY_KEY: secretKey('32 bytes in base64: keys the hashes of request bodies'),
+  PLATFORM_ROLE_KEY: ed25519PrivateKey("Ed25519 private key (PEM), the platform's own"),
+  ACCESS_PUBLIC_KEY: ed25519PublicKey('Ed25519 public key (PEM) that tokens are checked with'),
   ACCESS_URL: url('internal address of access'),
   VAULT_URL: url('internal address of the vault'),
   PSP_DEADLINE_MS: integer('time a PSP has for a payment', { min: 100, max: 300_000, fallback: 10_000 }),
@@ -40,9 +48,13 @@ export const settings = {
   }),
 }
 
+/** What is wrong with settings that are right each by itself. */
+export function check(config: ConfigOf<typeof settings>): string[] {
+  if (config.PSP_DEADLINE_MS < config.ANSWER_DEADLINE_MS) return []
+  return ['PSP_DEADLINE_MS must be smaller than ANSWER_DEADLINE_MS']
+}
+
 export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
-  if (config.PSP_DEADLINE_MS >= config.ANSWER_DEADLINE_MS)
-    throw new ConfigError(['PSP_DEADLINE_MS must be smaller than ANSWER_DEADLINE_MS'])
   const connections_max = config.PLATFORM_DATABASE_CONNECTIONS_MAX
   const database = openDatabase({ url: config.PLATFORM_DATABASE_URL, name: 'platform', connections_max, log })
   const relayDatabase = openDatabase({

@@ -1,6 +1,15 @@
 /** The vault: the only place where card numbers exist, and the only way out to PSPs. */
 import { createPublicKey } from 'node:crypto'
-import { type ConfigOf, integer, oneOf, secret, text, url } from '@coffer/core/config.ts'
+import {
+  type ConfigOf,
+  ed25519PrivateKey,
+  ed25519PublicKey,
+  integer,
+  oneOf,
+  secret,
+  secretKey,
+  url,
+} from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
@@ -28,10 +37,10 @@ export const settings = {
   VAULT_DATABASE_URL: secret("PostgreSQL address of the vault's own database, service login"),
   VAULT_RELAY_DATABASE_URL: secret('the same database, relay login'),
   VAULT_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 10 }),
-  VAULT_WRAPPING_KEY: secret('32 bytes in base64: wraps the data keys'),
-  VAULT_FINGERPRINT_KEY: secret('32 bytes in base64: keys the hashes of card numbers'),
-  VAULT_ROLE_KEY: secret("Ed25519 private key (PEM), the vault's own"),
-  ACCESS_PUBLIC_KEY: text('Ed25519 public key (PEM) that tokens are checked with'),
+  VAULT_WRAPPING_KEY: secretKey('32 bytes in base64: wraps the data keys'),
+  VAULT_FINGERPRINT_KEY: secretKey('32 bytes in base64: keys the hashes of card numbers'),
+  VAULT_ROLE_KEY: ed25519PrivateKey("Ed25519 private key (PEM), the vault's own"),
+  ACCESS_PUBLIC_KEY: ed25519PublicKey('Ed25519 public key (PEM) that tokens are checked with'),
   ACCESS_URL: url('internal address of access'),
 }
 

@@ -1,0 +1,128 @@
+/** What each command reads from the environment, and the whole of it looked at before anything is started. */
+import {
+  ConfigError,
+  type ConfigOf,
+  explainConfig,
+  integer,
+  oneOf,
+  optionalText,
+  readConfig,
+  type Settings,
+  secret,
+  text,
+  url,
+} from '@coffer/core/config.ts'
+import { logLevels } from '@coffer/core/log.ts'
+import { type RoleName, roleNames, roles } from './roles.ts'
+import { publicSettings } from './serve.ts'
+import { unknownSettings } from './setting-names.ts'
+
+type Environment = Record<string, string | undefined>
+
+const everyProcess = {
+  COFFER_LOG_LEVEL: oneOf('how much to log', logLevels, 'info'),
+  COFFER_FAILPOINT: text('a place to end this process at, for crash tests', ''),
+}
+
+/** Handed on as they are: the platform and the public listener say what they may be. */
+export const handedOnSettings = {
+  PSP_DEADLINE_MS: optionalText('time a PSP has for a payment'),
+  ANSWER_DEADLINE_MS: optionalText('time before a payment is answered 202'),
+  ...Object.fromEntries(
+    Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),
+  ),
+}
+
+export const sandboxSettings = {
+  ...everyProcess,
+  COFFER_SIMULATOR: oneOf('where the PSP simulators run', ['internal', 'external'], 'internal'),
+  COFFER_STRIPE_URL: url('address of an external Stripe simulator', ''),
+  ...handedOnSettings,
+}
+
+const port = (describe: string) => integer(describe, { min: 0, max: 65_535, fallback: 0 })
+
+export const roleProcessSettings = {
+  ...everyProcess,
+  INTERNAL_HOST: text('address other roles reach this one at', '127.0.0.1'),
+  INTERNAL_PORT: port('its port; 0 takes any free one'),
+  ADMIN_HOST: text('address health and metrics are at', '127.0.0.1'),
+  ADMIN_PORT: port('its port; 0 takes any free one'),
+}
+
+export const migrateSettings = {
+  ACCESS_MIGRATION_DATABASE_URL: secret("address of access's database, migrator login"),
+  VAULT_MIGRATION_DATABASE_URL: secret("address of the vault's database, migrator login"),
+  PLATFORM_MIGRATION_DATABASE_URL: secret("address of the platform's database, migrator login"),
+}
+
+/** Options of the command line that are variables too; commander reads them. */
+const optionNames = ['PORT', 'HOST', 'COFFER_DATA_DIR']
+
+export type Startable = 'all' | RoleName | 'simulators'
+
+async function settingsOf(what: Startable, environment: Environment): Promise<Settings> {
+  if (what === 'all') return sandboxSettings
+  if (what === 'simulators') return everyProcess
+  const mode = environment['COFFER_MODE'] === 'sandbox' ? 'sandbox' : 'live'
+  return { ...roleProcessSettings, ...publicSettings(mode), ...(await roles[what]()).settings }
+}
+
+/** Everything that is wrong with the environment a start would read; empty where it would go on. */
+export async function configProblems(what: Startable, environment: Environment): Promise<string[]> {
+  const settings = await settingsOf(what, environment)
+  const problems = await unknownProblems(Object.keys(settings), environment)
+  try {
+    readConfig(settings, environment)
+    if (what !== 'all' && what !== 'simulators') problems.push(...(await roles[what]()).check(environment))
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    problems.push(...error.problems)
+  }
+  return problems
+}
+
+/** @throws ConfigError with everything that is wrong, before anything is started. */
+export async function refuseWrongConfig(what: Startable, environment: Environment): Promise<void> {
+  const problems = await configProblems(what, environment)
+  if (problems.length > 0) throw new ConfigError(problems)
+}
+
+export async function readMigrateConfig(environment: Environment): Promise<ConfigOf<typeof migrateSettings>> {
+  const problems = await unknownProblems(Object.keys(migrateSettings), environment)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return readConfig(migrateSettings, environment)
+}
+
+/** One environment may serve several roles: what only another one knows is nothing unknown. */
+async function unknownProblems(names: string[], environment: Environment): Promise<string[]> {
+  const own = [...names, ...optionNames]
+  if (unknownSettings(own, environment).length === 0) return []
+  const others = await Promise.all(roleNames.map(async (name) => Object.keys((await roles[name]()).settings)))
+  const tables = [sandboxSettings, roleProcessSettings, publicSettings('live'), migrateSettings].flatMap(
+    Object.keys,
+  )
+  return unknownSettings([...own, ...tables, ...others.flat()], environment).map(
+    ({ name, suggestion }) =>
+      `${name} is no setting${suggestion === undefined ? '' : `: is ${suggestion} meant?`}`,
+  )
+}
+
+/** Every setting a start reads, a line each: its value, but nothing of a secret, and where it is from. */
+export async function printableConfig(
+  what: Startable,
+  listen: { host: string; port: number; data_directory: string },
+  environment: Environment,
+): Promise<string> {
+  const explained = explainConfig(await settingsOf(what, environment), environment)
+  const lines = [
+    `HOST=${listen.host}`,
+    `PORT=${listen.port}`,
+    ...(what === 'all' || what === 'simulators' ? [`COFFER_DATA_DIR=${listen.data_directory}`] : []),
+    ...explained.map(
+      ({ name, value, from }) =>
+        `${name}=${value}${from === 'default' && value !== '(missing)' ? '  # default' : ''}`,
+    ),
+  ]
+  return `${lines.join('\n')}\n`
+}
