@@ -11,6 +11,7 @@ import { start } from './start-access.ts'
 
 const postgres = await startTestPostgres({ after })
 const database = postgres.open('coffer_access_service')
+const relayDatabase = postgres.open('coffer_access_relay')
 const { environment } = postgres
 
 const keyIdOf = (text: string) => `key_${text.slice(8, 34)}`
@@ -58,7 +59,7 @@ async function uselessKeys(): Promise<Record<string, string>> {
 
 test('SEC-16: a key is found by its text, and only a digest of it is in the database', async () => {
   const text = await addKey()
-  const found = await findKey(database, 'sandbox', text)
+  const found = await findKey(relayDatabase, 'sandbox', text)
   assert.equal(found?.key_id, keyIdOf(text))
   assert.equal(found?.owner, 'ada')
   assert.deepEqual(found?.scopes, ['cards:read'])
@@ -72,12 +73,12 @@ test('SEC-16: a key is found by its text, and only a digest of it is in the data
 test('an expiry that is still to come changes nothing', async () => {
   const text = await addKey()
   await change(text, `expires_at = now() + interval '1 hour'`)
-  assert.ok(await findKey(database, 'sandbox', text))
+  assert.ok(await findKey(relayDatabase, 'sandbox', text))
 })
 
 test('SEC-16: unknown, expired, revoked, changed keys and those of the other mode all look the same', async () => {
   for (const [kind, text] of Object.entries(await uselessKeys()))
-    assert.equal(await findKey(database, 'sandbox', text), undefined, kind)
+    assert.equal(await findKey(relayDatabase, 'sandbox', text), undefined, kind)
 })
 
 test('SEC-12: new keys differ, have 160 random bits behind their id, and name their mode', () => {
@@ -107,12 +108,18 @@ test('a first key of the other mode or of another shape stops the start', async 
 
 test('the service login can change nothing of a key but its revocation, and delete none', async () => {
   const text = await addKey()
-  const as = (statement: string) => postgres.query('coffer_access_service', statement, [keyIdOf(text)])
+  const { merchant_id } = (await findKey(relayDatabase, 'sandbox', text))!
+  const as = (text_of_it: string) =>
+    database.commit([merchant_id], {
+      name: text_of_it.slice(0, 60),
+      text: text_of_it,
+      values: [keyIdOf(text)],
+    })
   await assert.rejects(as('delete from api_keys where key_id = $1'), { code: '42501' })
   await assert.rejects(as(`update api_keys set scopes = '{admin}' where key_id = $1`), { code: '42501' })
   await assert.rejects(as(`update api_keys set expires_at = null where key_id = $1`), { code: '42501' })
   await as('update api_keys set revoked_at = now() where key_id = $1')
-  assert.equal(await findKey(database, 'sandbox', text), undefined)
+  assert.equal(await findKey(relayDatabase, 'sandbox', text), undefined)
 })
 
 /** Access as it runs, without a listener. */
@@ -121,6 +128,7 @@ async function running(t: { after(end: () => unknown): void }) {
     {
       COFFER_MODE: 'sandbox',
       ACCESS_DATABASE_URL: new Secret(environment['ACCESS_DATABASE_URL']!),
+      ACCESS_RELAY_DATABASE_URL: new Secret(environment['ACCESS_RELAY_DATABASE_URL']!),
       ACCESS_SIGNING_KEY: new Secret(environment['ACCESS_SIGNING_KEY']!),
       VAULT_PUBLIC_KEY: environment['VAULT_PUBLIC_KEY']!,
       PLATFORM_PUBLIC_KEY: environment['PLATFORM_PUBLIC_KEY']!,
@@ -148,6 +156,7 @@ const checkOf = (audience: string) =>
     audience,
     accessPublicKey: createPublicKey(environment['ACCESS_PUBLIC_KEY']!),
     access: { call: () => assert.fail('a token needs no exchange'), close: async () => {} },
+    revocations: { trusted_until_ms: Infinity, isRevoked: () => false, onAnswer: () => {} },
   })
 
 test('a key is exchanged for a token of at most 60 seconds that every zone believes', async (t) => {
@@ -168,7 +177,7 @@ test('SEC-36: whatever is wrong with a key, the exchange answers the same', asyn
   for (const text of Object.values(await uselessKeys()))
     answers.add(JSON.stringify(await call('/internal/token-exchange', { api_key: text })))
   assert.equal(answers.size, 1, [...answers].join('\n'))
-  assert.equal(JSON.parse([...answers][0]!).status, 401)
+  assert.deepEqual(JSON.parse([...answers][0]!), { status: 200, body: { token: null } })
 })
 
 test('a role gets service tokens for the audiences it has business with, and for no other', async (t) => {
@@ -187,6 +196,52 @@ test('a role gets service tokens for the audiences it has business with, and for
     ['vault', 'platform'],
   ] as const)
     assert.equal((await tokenFor(role, audience)).status, 403, `${role} to ${audience}`)
+})
+
+test('the token of a key that ends sooner ends with it', async (t) => {
+  const call = await running(t)
+  const text = await addKey()
+  await change(text, `expires_at = now() + interval '20 seconds'`)
+  const { body } = await call('/internal/token-exchange', { api_key: text })
+  const token: UserToken = await checkOf('vault').user(body.token)
+  const [row] = await postgres.query(
+    'coffer_access_migrator',
+    'select expires_at from api_keys where key_id = $1',
+    [keyIdOf(text)],
+  )
+  const endsMs = (row!['expires_at'] as Date).getTime()
+  assert.ok(token.expires_at_ms <= endsMs && token.expires_at_ms > endsMs - 1_000)
+})
+
+test('the other roles are told which keys were revoked of late, and no user is', async (t) => {
+  const call = await running(t)
+  const [revoked, revokedLongAgo, good] = [await addKey(), await addKey(), await addKey()]
+  await change(revoked, 'revoked_at = now()')
+  await change(revokedLongAgo, `revoked_at = now() - interval '6 minutes'`)
+  const { body } = await call('/internal/revoked-keys', {})
+  const told = new Set(body.key_ids)
+  assert.equal(body.complete, true)
+  assert.deepEqual(
+    [revoked, revokedLongAgo, good].map((text) => told.has(keyIdOf(text))),
+    [true, false, false],
+  )
+  assert.equal((await call('/internal/revoked-keys', {}, good)).status, 401)
+})
+
+test('that a key is used is noted, once in a while', async () => {
+  const text = await addKey()
+  const usedAt = async () =>
+    (
+      await postgres.query('coffer_access_migrator', 'select last_used_at from api_keys where key_id = $1', [
+        keyIdOf(text),
+      ])
+    )[0]!['last_used_at'] as Date | null
+  assert.equal(await usedAt(), null)
+  await findKey(relayDatabase, 'sandbox', text)
+  const first = await usedAt()
+  assert.ok(first !== null)
+  await findKey(relayDatabase, 'sandbox', text)
+  assert.deepEqual(await usedAt(), first)
 })
 
 test('only a role that signs with its own key is let in', async (t) => {

@@ -20,29 +20,38 @@ export type KnownKey = {
   merchant_id: Id<'merchant'>
   owner: string
   scopes: Scope[]
+  expires_at: Date | null
 }
 
 export function newKeyText(mode: Mode): string {
   return `${prefixes[mode]}${newId('apiKey').slice(idPrefixes.apiKey.length)}${newSecretText(secretLength)}`
 }
 
-function keyIdOf(keyText: string): Id<'apiKey'> {
+export function keyIdOf(keyText: string): Id<'apiKey'> {
   const start = prefixes.sandbox.length
   return `${idPrefixes.apiKey}${keyText.slice(start, start + idBodyLength)}`
 }
 
-const digestOf = (keyText: string) => hash('sha256', keyText, 'buffer')
+export const digestOf = (keyText: string) => hash('sha256', keyText, 'buffer')
 
 /** The key this text is, or undefined: unknown, expired, revoked, and of the other mode look the same. */
 export async function findKey(
-  database: Database,
+  relayDatabase: Database,
   mode: Mode,
   keyText: string,
 ): Promise<KnownKey | undefined> {
   if (!keyPattern.test(keyText) || !keyText.startsWith(prefixes[mode])) return undefined
-  const row = await queries.findApiKey(database, keyIdOf(keyText))
+  const row = await queries.findKnownKey(relayDatabase, keyIdOf(keyText))
   if (row === undefined || !timingSafeEqual(row.key_hash, digestOf(keyText)) || !row.usable) return undefined
+  // Nothing hangs on the note: a key that is good stays good without it.
+  if (row.unnoted) await queries.noteUse(relayDatabase, row.key_id).catch(() => {})
   return row
+}
+
+/** The key of a token of ours, if it may still be used. */
+export async function findKeyById(relayDatabase: Database, keyId: string): Promise<KnownKey | undefined> {
+  const row = await queries.findKnownKey(relayDatabase, keyId)
+  return row?.usable ? row : undefined
 }
 
 /** Makes sure that this key exists, with a merchant of its own. Doing it again changes nothing. */

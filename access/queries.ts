@@ -1,27 +1,52 @@
+/** Keys as they are checked, whosever they are: with the relay login, which sees the keys of every merchant. */
 import type { Scope } from '@coffer/core/http-server.ts'
 import type { Id } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 
-export type ApiKeyRow = {
+export type KnownKeyRow = {
   key_id: Id<'apiKey'>
   merchant_id: Id<'merchant'>
   key_hash: Buffer
   scopes: Scope[]
   owner: string
+  expires_at: Date | null
   usable: boolean
+  /** It was not noted lately that the key is used. */
+  unnoted: boolean
 }
 
-export async function findApiKey(database: Database, keyId: string): Promise<ApiKeyRow | undefined> {
-  const rows = await database.read<ApiKeyRow>([], {
-    name: 'find_api_key',
-    text: `select key_id, merchant_id, key_hash, scopes, owner,
-             revoked_at is null and (expires_at is null or expires_at > now()) as usable
+export async function findKnownKey(relayDatabase: Database, keyId: string): Promise<KnownKeyRow | undefined> {
+  const rows = await relayDatabase.read<KnownKeyRow>([], {
+    name: 'find_known_key',
+    text: `select key_id, merchant_id, key_hash, scopes, owner, expires_at,
+             revoked_at is null and (expires_at is null or expires_at > now()) as usable,
+             coalesce(last_used_at < now() - interval '10 minutes', true) as unnoted
            from api_keys where key_id = $1`,
     values: [keyId],
   })
   return rows[0]
 }
 
+export async function noteUse(relayDatabase: Database, keyId: string): Promise<void> {
+  await relayDatabase.commit([], {
+    name: 'note_key_use',
+    text: 'update api_keys set last_used_at = now() where key_id = $1',
+    values: [keyId],
+  })
+}
+
+/** Those revoked in the last five minutes, far longer than a token lives; at most `limit`. */
+export async function listRevokedKeys(relayDatabase: Database, limit: number): Promise<string[]> {
+  const rows = await relayDatabase.read<{ key_id: string }>([], {
+    name: 'list_revoked_keys',
+    text: `select key_id from api_keys where revoked_at > now() - interval '5 minutes'
+           order by revoked_at desc limit $1`,
+    values: [limit],
+  })
+  return rows.map((row) => row.key_id)
+}
+
+/** The key first: where it is known already, no merchant is added either. */
 export async function insertFirstKey(
   database: Database,
   key: {
@@ -33,12 +58,12 @@ export async function insertFirstKey(
     owner: string
   },
 ): Promise<void> {
-  await database.commit([], {
+  await database.commit([key.merchant_id], {
     name: 'insert_first_key',
-    text: `with absent as (select where not exists (select from api_keys where key_id = $3)),
-           merchant as (insert into merchants (merchant_id, name) select $1, $2 from absent returning merchant_id)
-           insert into api_keys (key_id, merchant_id, key_hash, scopes, owner)
-           select $3, merchant_id, $4, $5, $6 from merchant`,
+    text: `with added as (
+             insert into api_keys (key_id, merchant_id, key_hash, scopes, owner, name)
+             values ($3, $1, $4, $5, $6, 'First key') on conflict do nothing returning merchant_id)
+           insert into merchants (merchant_id, name) select merchant_id, $2 from added`,
     values: [key.merchant_id, key.merchant_name, key.key_id, key.key_hash, key.scopes, key.owner],
   })
 }

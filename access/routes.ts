@@ -1,10 +1,12 @@
-/** Access has no public routes yet: keys come in with the first start, and are exchanged here by other roles. */
+/** For the other roles: keys are exchanged for tokens here, and revocations told. */
 import type { KeyObject } from 'node:crypto'
 import { Failure } from '@coffer/core/errors.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import { revokedKeys } from '@coffer/core/revocations.ts'
 import { Type } from 'typebox'
 import { findKey, type Mode } from './keys.ts'
+import { listRevokedKeys } from './queries.ts'
 import { signServiceToken, signUserToken } from './tokens.ts'
 
 const token = Type.Object({ token: Type.String() })
@@ -12,7 +14,9 @@ const token = Type.Object({ token: Type.String() })
 /** Which role may speak to which: a role not named here gets no token for that audience. */
 const audiencesOf: Record<string, readonly string[]> = { platform: ['vault'], vault: [] }
 
-export function internalRoutes(deps: { database: Database; signingKey: KeyObject; mode: Mode }): Routes {
+const revokedKeysMax = 1_000
+
+export function internalRoutes(deps: { relayDatabase: Database; signingKey: KeyObject; mode: Mode }): Routes {
   return async (server) => {
     server.post(
       '/internal/token-exchange',
@@ -20,13 +24,25 @@ export function internalRoutes(deps: { database: Database; signingKey: KeyObject
         config: { access: { service: ['vault', 'platform'] }, failures: [] },
         schema: {
           body: Type.Object({ api_key: Type.String({ maxLength: 200 }) }, { additionalProperties: false }),
-          response: { 200: token },
+          // No token: there is no such key. A 401 would say that the role itself is not known.
+          response: { 200: Type.Object({ token: Type.Union([Type.String(), Type.Null()]) }) },
         },
       },
       async (request) => {
-        const key = await findKey(deps.database, deps.mode, request.body.api_key)
-        if (key === undefined) throw new Failure('unauthenticated')
-        return { token: await signUserToken(deps.signingKey, key) }
+        const key = await findKey(deps.relayDatabase, deps.mode, request.body.api_key)
+        return { token: key === undefined ? null : await signUserToken(deps.signingKey, key) }
+      },
+    )
+
+    server.post(
+      '/internal/revoked-keys',
+      {
+        config: { access: { service: ['vault', 'platform'] } },
+        schema: { body: Type.Object({}, { additionalProperties: false }), response: { 200: revokedKeys } },
+      },
+      async () => {
+        const found = await listRevokedKeys(deps.relayDatabase, revokedKeysMax + 1)
+        return { key_ids: found.slice(0, revokedKeysMax), complete: found.length <= revokedKeysMax }
       },
     )
 

@@ -1,5 +1,5 @@
 /** Access: merchants and API keys, and the tokens that stand for them. */
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey } from 'node:crypto'
 import {
   type ConfigOf,
   ed25519PrivateKey,
@@ -8,18 +8,19 @@ import {
   optionalSecret,
   secret,
 } from '@coffer/core/config.ts'
-import { Failure } from '@coffer/core/errors.ts'
-import { scopes, type TokenCheck } from '@coffer/core/http-server.ts'
+import { startExpiry } from '@coffer/core/expiry.ts'
+import { scopes } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
-import { jwtVerify } from 'jose'
 import { ensureFirstKey } from './keys.ts'
 import { internalRoutes } from './routes.ts'
+import { createAccessTokenCheck } from './token-check.ts'
 
 export const settings = {
   COFFER_MODE: oneOf('what this deployment is for', ['sandbox', 'live']),
-  ACCESS_DATABASE_URL: secret("PostgreSQL address of access's own database"),
+  ACCESS_DATABASE_URL: secret("PostgreSQL address of access's own database, service login"),
+  ACCESS_RELAY_DATABASE_URL: secret('the same database, relay login'),
   ACCESS_SIGNING_KEY: ed25519PrivateKey('Ed25519 private key (PEM) that signs tokens'),
   VAULT_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the vault's role key"),
   PLATFORM_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the platform's role key"),
@@ -28,6 +29,13 @@ export const settings = {
 
 export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
   const database = openDatabase({ url: config.ACCESS_DATABASE_URL, name: 'access', connections_max: 4, log })
+  const relayDatabase = openDatabase({
+    url: config.ACCESS_RELAY_DATABASE_URL,
+    name: 'access relay',
+    connections_max: 4,
+    log,
+  })
+  const mode = config.COFFER_MODE
   const signingKey = createPrivateKey(config.ACCESS_SIGNING_KEY.expose())
   const rolePublicKeys = {
     vault: createPublicKey(config.VAULT_PUBLIC_KEY),
@@ -37,38 +45,22 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   if (config.FIRST_SECRET_KEY !== undefined)
     await ensureFirstKey(database, {
       text: config.FIRST_SECRET_KEY.expose(),
-      mode: config.COFFER_MODE,
+      mode,
       merchant_name: 'First merchant',
       owner: 'first key',
       scopes,
     })
+  const expiry = startExpiry(relayDatabase, log)
+
   return {
     name: 'access',
     publicRoutes: async () => {},
-    internalRoutes: internalRoutes({ database, signingKey, mode: config.COFFER_MODE }),
-    tokenCheck: roleAssertionCheck(rolePublicKeys),
+    internalRoutes: internalRoutes({ relayDatabase, signingKey, mode }),
+    tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys }),
     ready: () => database.check(),
-    stop: () => database.close(),
-  }
-}
-
-/** A role proves itself to access with its own key; no user has business here. */
-function roleAssertionCheck(publicKeys: Record<string, KeyObject>): TokenCheck {
-  return {
-    user: async () => {
-      throw new Failure('unauthenticated')
-    },
-    async service(bearer) {
-      for (const [role, publicKey] of Object.entries(publicKeys)) {
-        const verified = await jwtVerify(bearer, publicKey, {
-          issuer: role,
-          audience: 'access',
-          algorithms: ['EdDSA'],
-          requiredClaims: ['exp'],
-        }).catch(() => undefined)
-        if (verified !== undefined) return { role, expires_at_ms: verified.payload.exp! * 1000 }
-      }
-      throw new Failure('unauthenticated')
+    async stop() {
+      await expiry.stop()
+      await Promise.all([database.close(), relayDatabase.close()])
     },
   }
 }

@@ -18,6 +18,7 @@ import { Failure, type FailureCode, problemOf } from './errors.ts'
 import { newId } from './ids.ts'
 import type { Log } from './log.ts'
 import { counter } from './metrics.ts'
+import { CommitUnknown } from './postgres.ts'
 import type { RateClass, RateLimits } from './rate-limits.ts'
 import { failuresOf } from './route-failures.ts'
 import type { ServiceToken, UserToken } from './tokens.ts'
@@ -33,7 +34,9 @@ export const scopes = [
   'payments:read',
   'payments:write',
   'events:read',
+  'audit:read',
   'admin',
+  'operator',
 ] as const
 export type Scope = (typeof scopes)[number]
 
@@ -234,6 +237,7 @@ function rateClassOf(method: string, scope: Scope): RateClass {
 
 function failureOf(error: unknown): Failure {
   if (error instanceof Failure) return error
+  if (error instanceof CommitUnknown) return new Failure('outcome_unknown', { cause: error })
   const { code, validation, validationContext } = error as FastifyError
   if (validation?.[0] !== undefined) return validationFailure(validation[0], validationContext)
   switch (code) {

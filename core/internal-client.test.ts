@@ -65,6 +65,23 @@ test("the other side's failure comes through with its code; anything else is una
     await assert.rejects(internal.call('/', {}), { code: 'unavailable' })
 })
 
+test('a role that is refused itself is unavailable, never the fault of a user', async (t) => {
+  for (const [status, code] of [
+    [401, 'unauthenticated'],
+    [403, 'forbidden'],
+  ] as const) {
+    const url = await listening(t, (_request, response) => {
+      response.writeHead(status).end(JSON.stringify({ code }))
+    })
+    const failure = await client(t, url)
+      .call('/', {})
+      .catch((error: unknown) => error)
+    assert.ok(failure instanceof Failure && failure.code === 'unavailable')
+    // It reaches the log.
+    assert.match(String((failure.cause as Error).message), new RegExp(`refuses this one: ${code}`))
+  }
+})
+
 test('a refused connection proves that nothing was sent', async (t) => {
   const gone = createServer()
   await new Promise<void>((resolve) => gone.listen(0, '127.0.0.1', resolve))

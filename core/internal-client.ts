@@ -5,8 +5,8 @@ import { Failure, type FailureCode, failures } from './errors.ts'
 export type InternalClient = {
   /**
    * POSTs JSON and gives the JSON answer.
-   * @throws Failure with the other side's code; `unavailable` where there was no answer: then `notSent` tells
-   * whether the request provably never left.
+   * @throws Failure with the other side's code; `unavailable` where it refuses this role, which is no fault of
+   * the user's, and where there was no answer: then `NoAnswer` tells whether the request provably never left.
    */
   call<Answer>(path: string, body: unknown, options?: { timeout_ms?: number }): Promise<Answer>
   close(): Promise<void>
@@ -80,6 +80,10 @@ export function createInternalClient(options: {
 function failureOf(text: string): Failure {
   try {
     const problem = JSON.parse(text) as { code?: string; detail?: string; param?: string }
+    if (problem.code === 'unauthenticated' || problem.code === 'forbidden')
+      return new Failure('unavailable', {
+        cause: new Error(`another role refuses this one: ${problem.code}`),
+      })
     if (problem.code !== undefined && problem.code in failures)
       return new Failure(problem.code as FailureCode, {
         ...(problem.detail === undefined ? {} : { detail: problem.detail }),

@@ -30,7 +30,7 @@ function sign(claims: Claims = {}, key: KeyObject = accessKeys.privateKey): Prom
 }
 
 /** Access, at the other end of the wire: what it answers, and how often it was asked. */
-function access(answer: (path: string, body: { api_key: string }) => Promise<string>) {
+function access(answer: (path: string, body: { api_key: string }) => Promise<string | null>) {
   const seen = { calls: 0 }
   const client: InternalClient = {
     async call<Answer>(path: string, body: unknown) {
@@ -42,8 +42,29 @@ function access(answer: (path: string, body: { api_key: string }) => Promise<str
   return { seen, client }
 }
 
-function check(client: InternalClient = access(() => sign()).client) {
-  return createTokenCheck({ audience: 'vault', accessPublicKey: accessKeys.publicKey, access: client })
+/** What access tells of revocations, as a test says it. */
+function revocationsOf() {
+  const revoked = new Set<string>()
+  const listeners: ((isRevoked: (keyId: string) => boolean) => void)[] = []
+  const isRevoked = (keyId: string) => revoked.has(keyId)
+  return {
+    trusted_until_ms: Number.POSITIVE_INFINITY,
+    isRevoked,
+    onAnswer: (listener: (typeof listeners)[number]) => void listeners.push(listener),
+    revoke(keyId: string) {
+      revoked.add(keyId)
+      for (const listener of listeners) listener(isRevoked)
+    },
+  }
+}
+
+function check(client: InternalClient = access(() => sign()).client, revocations = revocationsOf()) {
+  return createTokenCheck({
+    audience: 'vault',
+    accessPublicKey: accessKeys.publicKey,
+    access: client,
+    revocations,
+  })
 }
 
 const refused = { code: 'unauthenticated' }
@@ -121,7 +142,7 @@ test('an API key is exchanged once for all who wait, then known until its token 
 test('a refusal is not kept, and access being down is not taken for a wrong key', async () => {
   const answers = [
     () => Promise.reject(new Failure('unavailable')),
-    () => Promise.reject(new Failure('unauthenticated')),
+    () => Promise.resolve(null),
     () => sign(),
   ]
   const { seen, client } = access(() => answers.shift()!())
@@ -130,6 +151,54 @@ test('a refusal is not kept, and access being down is not taken for a wrong key'
   await assert.rejects(async () => user('sk_test_one'), refused)
   assert.equal((await user('sk_test_one')).key_id, 'key_1')
   assert.equal(seen.calls, 3)
+})
+
+test('SEC-16: what is known of a revoked key is gone at once, also where it was under way', async () => {
+  const answers = Promise.withResolvers<string>()
+  const revocations = revocationsOf()
+  const { seen, client } = access((_path, { api_key }) =>
+    api_key === 'sk_test_late' ? answers.promise : sign({ subject: api_key.replace('sk_test_', 'key_') }),
+  )
+  const { user, service } = check(client, revocations)
+  await user('sk_test_one')
+  await user('sk_test_other')
+  const jwt = await sign({ subject: 'key_one' })
+  await user(jwt)
+  const late = user('sk_test_late')
+  revocations.revoke('key_one')
+  await assert.rejects(async () => user('sk_test_one'), refused)
+  await assert.rejects(async () => user(jwt), refused)
+  await assert.rejects(async () => user(await sign({ subject: 'key_one', expires: now() + 30 })), refused)
+  answers.resolve(await sign({ subject: 'key_one' }))
+  await assert.rejects(async () => late, refused)
+  const callsBefore = seen.calls
+  await user('sk_test_other')
+  assert.equal(seen.calls, callsBefore)
+  await service(await sign({ audience: 'vault', subject: 'platform' }))
+})
+
+test('SEC-16: without word of the revocations no known token is trusted, and a key is asked for each time', async () => {
+  let isDown = false
+  const { seen, client } = access(() => (isDown ? Promise.reject(new Failure('unavailable')) : sign()))
+  const revocations = revocationsOf()
+  const { user, service } = check(client, revocations)
+  const jwt = await sign()
+  const ofPlatform = await sign({ audience: 'vault', subject: 'platform' })
+  await Promise.all([user('sk_test_one'), user(jwt), service(ofPlatform)])
+  revocations.trusted_until_ms = Date.now()
+  await user('sk_test_one')
+  await user('sk_test_one')
+  assert.equal(seen.calls, 3)
+  await assert.rejects(async () => user(jwt), { code: 'unavailable' })
+  isDown = true
+  await assert.rejects(async () => user('sk_test_one'), { code: 'unavailable' })
+  assert.equal((await service(ofPlatform)).role, 'platform')
+  isDown = false
+  revocations.trusted_until_ms = Number.POSITIVE_INFINITY
+  await user('sk_test_one')
+  await user('sk_test_one')
+  await user(jwt)
+  assert.equal(seen.calls, 5)
 })
 
 test('what is too long to be a key is refused without asking access', async () => {

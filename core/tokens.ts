@@ -9,9 +9,10 @@ import { Failure } from './errors.ts'
 import type { Scope, TokenCheck } from './http-server.ts'
 import type { Id } from './ids.ts'
 import type { InternalClient } from './internal-client.ts'
+import type { Revocations } from './revocations.ts'
 import type { Secret } from './secret.ts'
 
-/** A token for a user lives at most this long, so a revocation is never later than it. */
+/** A token for a user lives at most this long, and never longer than its key. */
 export const userTokenLifetimeSeconds = 60
 export const serviceTokenLifetimeSeconds = 300
 export const accessIssuer = 'coffer-access'
@@ -72,17 +73,24 @@ export function createServiceTokenSource(access: InternalClient, audience: strin
 }
 
 const cachedTokensMax = 10_000
+/** Shorter than a revocation takes: who joins an exchange that is under way gets nothing older than that. */
+const exchangeTimeoutMs = 3_000
 
-/** A bounded map by digest: the bearer itself is not kept. The oldest entry makes room. */
+/**
+ * A bounded map by digest: the bearer itself is not kept. The oldest entry makes room. What is known is given only
+ * while `trust` lasts; without it, each bearer is verified anew.
+ */
 function createTokenCache<Token extends { expires_at_ms: number }>(
   verify: (bearer: string) => Promise<Token>,
+  trust: { readonly trusted_until_ms: number },
 ) {
   const known = new Map<string, Token>()
   const running = new Map<string, Promise<Token>>()
-  return (bearer: string): Token | Promise<Token> => {
+  function find(bearer: string): Token | Promise<Token> {
     const digest = hash('sha256', bearer, 'base64')
     const found = known.get(digest)
-    if (found !== undefined && found.expires_at_ms > Date.now()) return found
+    const now = Date.now()
+    if (found !== undefined && found.expires_at_ms > now && trust.trusted_until_ms > now) return found
     known.delete(digest)
     let verifying = running.get(digest)
     if (verifying === undefined) {
@@ -97,6 +105,25 @@ function createTokenCache<Token extends { expires_at_ms: number }>(
     }
     return verifying
   }
+  function forget(isGone: (token: Token) => boolean): void {
+    for (const [digest, token] of known) if (isGone(token)) known.delete(digest)
+  }
+  return { find, forget }
+}
+
+/** The claims of a token of access. @throws Failure unauthenticated for anything else. */
+export async function readToken(token: string, publicKey: KeyObject, audience: string): Promise<JWTPayload> {
+  try {
+    const verified = await jwtVerify(token, publicKey, {
+      issuer: accessIssuer,
+      audience,
+      algorithms: ['EdDSA'],
+      requiredClaims: ['exp', 'sub'],
+    })
+    return verified.payload
+  } catch (error) {
+    throw new Failure('unauthenticated', { cause: error })
+  }
 }
 
 /** The check a zone puts before its routes. `audience` is the zone's own role. */
@@ -104,36 +131,40 @@ export function createTokenCheck(options: {
   audience: string
   accessPublicKey: KeyObject
   access: InternalClient
+  revocations: Revocations
 }): TokenCheck {
-  async function claims(token: string, audience: string): Promise<JWTPayload> {
-    try {
-      const verified = await jwtVerify(token, options.accessPublicKey, {
-        issuer: accessIssuer,
-        audience,
-        algorithms: ['EdDSA'],
-        requiredClaims: ['exp', 'sub'],
-      })
-      return verified.payload
-    } catch (error) {
-      throw new Failure('unauthenticated', { cause: error })
-    }
+  const { accessPublicKey, revocations } = options
+
+  async function verifyUser(bearer: string): Promise<UserToken> {
+    const isKey = bearer.startsWith('sk_')
+    const token = isKey ? await exchange(options.access, bearer) : bearer
+    const user = userTokenOf(await readToken(token, accessPublicKey, publicAudience))
+    // Access has just said that a key is good. Of a token that was shown, nobody knows without the revocations.
+    if (!isKey && revocations.trusted_until_ms <= Date.now()) throw new Failure('unavailable')
+    if (revocations.isRevoked(user.key_id)) throw new Failure('unauthenticated')
+    return user
   }
-  return {
-    user: createTokenCache(async (bearer) => {
-      const token = bearer.startsWith('sk_') ? await exchange(options.access, bearer) : bearer
-      return userTokenOf(await claims(token, publicAudience))
-    }),
-    service: createTokenCache(async (bearer) => {
-      const payload = await claims(bearer, options.audience)
-      return { role: payload.sub!, expires_at_ms: payload.exp! * 1000 }
-    }),
+  const users = createTokenCache(verifyUser, revocations)
+  revocations.onAnswer((isRevoked) => users.forget((token) => isRevoked(token.key_id)))
+
+  async function verifyService(bearer: string): Promise<ServiceToken> {
+    const payload = await readToken(bearer, accessPublicKey, options.audience)
+    return { role: payload.sub!, expires_at_ms: payload.exp! * 1000 }
   }
+  const services = createTokenCache(verifyService, { trusted_until_ms: Number.POSITIVE_INFINITY })
+
+  return { user: users.find, service: services.find }
 }
 
 async function exchange(access: InternalClient, apiKey: string): Promise<string> {
   // Access refuses longer ones as malformed; whoever calls us has simply not shown a key.
   if (apiKey.length > 200) throw new Failure('unauthenticated')
-  const { token } = await access.call<{ token: string }>('/internal/token-exchange', { api_key: apiKey })
+  const { token } = await access.call<{ token: string | null }>(
+    '/internal/token-exchange',
+    { api_key: apiKey },
+    { timeout_ms: exchangeTimeoutMs },
+  )
+  if (token === null) throw new Failure('unauthenticated')
   return token
 }
 

@@ -25,8 +25,12 @@ export async function prepareDatabases(at: PostgresAddress, secrets: SandboxSecr
   try {
     const { rows } = await client.query<{ datname: string }>('select datname from pg_database')
     const present = new Set(rows.map((row) => row.datname))
-    for (const zone of zones)
-      if (!present.has(`coffer_${zone}`)) await createZone(client, zone, secrets.passwords)
+    for (const zone of zones) {
+      const isNew = !present.has(`coffer_${zone}`)
+      const hasNewLogin = await createLogins(client, zone, secrets.passwords, isNew)
+      if (isNew) await createDatabase(client, zone)
+      if (isNew || hasNewLogin) await openDatabaseTo(client, zone)
+    }
   } finally {
     await client.end()
   }
@@ -40,20 +44,33 @@ export function migratorUrl(at: PostgresAddress, zone: Zone, secrets: SandboxSec
   return databaseUrl(at, migrator, secrets.passwords[migrator]!, `coffer_${zone}`)
 }
 
-async function createZone(client: pg.Client, zone: Zone, passwords: Record<string, string>): Promise<void> {
-  const database = `coffer_${zone}`
+/** Those that are missing, also where an older version made the database; true where there were any. */
+async function createLogins(
+  client: pg.Client,
+  zone: Zone,
+  passwords: Record<string, string>,
+  resetKnown: boolean,
+): Promise<boolean> {
+  let missing = false
   for (const login of logins[zone]) {
-    const known = await client.query('select from pg_roles where rolname = $1', [login])
+    const isKnown = (await client.query('select from pg_roles where rolname = $1', [login])).rowCount !== 0
+    if (isKnown && !resetKnown) continue
+    missing ||= !isKnown
     const password = client.escapeLiteral(passwords[login]!)
-    await client.query(
-      `${known.rowCount === 0 ? 'create' : 'alter'} role ${login} login password ${password}`,
-    )
+    await client.query(`${isKnown ? 'alter' : 'create'} role ${login} login password ${password}`)
   }
+  return missing
+}
+
+async function createDatabase(client: pg.Client, zone: Zone): Promise<void> {
   await client.query(
-    `create database ${database} owner ${logins[zone][0]} template template0 encoding 'UTF8'`,
+    `create database coffer_${zone} owner ${logins[zone][0]} template template0 encoding 'UTF8'`,
   )
-  await client.query(`revoke all on database ${database} from public`)
-  await client.query(`grant connect on database ${database} to ${logins[zone].slice(1).join(', ')}`)
+}
+
+async function openDatabaseTo(client: pg.Client, zone: Zone): Promise<void> {
+  await client.query(`revoke all on database coffer_${zone} from public`)
+  await client.query(`grant connect on database coffer_${zone} to ${logins[zone].slice(1).join(', ')}`)
 }
 
 /** Where each role finds its databases. */
@@ -63,6 +80,7 @@ export function databaseEnvironment(at: PostgresAddress, secrets: SandboxSecrets
     databaseUrl(at, login, secrets.passwords[login]!, `coffer_${zone}`) + socket
   return {
     ACCESS_DATABASE_URL: address('coffer_access_service', 'access'),
+    ACCESS_RELAY_DATABASE_URL: address('coffer_access_relay', 'access'),
     VAULT_DATABASE_URL: address('coffer_vault_service', 'vault'),
     VAULT_RELAY_DATABASE_URL: address('coffer_vault_relay', 'vault'),
     PLATFORM_DATABASE_URL: address('coffer_platform_service', 'platform'),

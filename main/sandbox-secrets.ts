@@ -12,7 +12,7 @@ export type SandboxSecrets = {
 
 /** The PostgreSQL logins of each zone's database: who migrates it, who serves from it, who relays events. */
 export const logins = {
-  access: ['coffer_access_migrator', 'coffer_access_service'],
+  access: ['coffer_access_migrator', 'coffer_access_service', 'coffer_access_relay'],
   vault: ['coffer_vault_migrator', 'coffer_vault_service', 'coffer_vault_relay'],
   platform: ['coffer_platform_migrator', 'coffer_platform_service', 'coffer_platform_relay'],
 } as const

@@ -1,15 +1,8 @@
 /** The platform: payments through any PSP, and the event log. It never sees a card number or a secret. */
-import { createPublicKey, createSecretKey } from 'node:crypto'
+import { createSecretKey } from 'node:crypto'
 import { loadConnectors } from '@coffer/connectors/directory.ts'
-import {
-  type ConfigOf,
-  ed25519PrivateKey,
-  ed25519PublicKey,
-  integer,
-  secret,
-  secretKey,
-  url,
-} from '@coffer/core/config.ts'
+import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
+import { type ConfigOf, integer, secret, secretKey, url } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
@@ -17,13 +10,6 @@ import { type OutboxEvent, startOutboxAge, takeFromOutbox } from '@coffer/core/o
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
-import {
-  createRenewedToken,
-  createServiceTokenSource,
-  createTokenCheck,
-  serviceIdentity,
-  signRoleAssertion,
-} from '@coffer/core/tokens.ts'
 import * as eventRoutes from './events/routes.ts'
 import { startSequencer } from './events/sequencer.ts'
 import { createPayments } from './payments/payments.ts'
@@ -36,9 +22,8 @@ export const settings = {
   PLATFORM_RELAY_DATABASE_URL: secret('the same database, relay login'),
   PLATFORM_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 12 }),
   PLATFORM_BODY_KEY: secretKey('32 bytes in base64: keys the hashes of request bodies'),
-  PLATFORM_ROLE_KEY: ed25519PrivateKey("Ed25519 private key (PEM), the platform's own"),
-  ACCESS_PUBLIC_KEY: ed25519PublicKey('Ed25519 public key (PEM) that tokens are checked with'),
-  ACCESS_URL: url('internal address of access'),
+  PLATFORM_ROLE_KEY: roleKeySetting('platform'),
+  ...accessSettings,
   VAULT_URL: url('internal address of the vault'),
   PSP_DEADLINE_MS: integer('time a PSP has for a payment', { min: 100, max: 300_000, fallback: 10_000 }),
   ANSWER_DEADLINE_MS: integer('time before a payment is answered 202', {
@@ -64,15 +49,10 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
   await database.check()
-  const identity = serviceIdentity('platform', config.PLATFORM_ROLE_KEY)
-  const access = createInternalClient({
-    url: config.ACCESS_URL,
-    token: createRenewedToken(() => signRoleAssertion(identity)),
-    connections_max: 8,
-  })
+  const access = connectToAccess({ role: 'platform', roleKey: config.PLATFORM_ROLE_KEY, config, log })
   const vault = createInternalClient({
     url: config.VAULT_URL,
-    token: createServiceTokenSource(access, 'vault'),
+    token: access.tokensFor('vault'),
     connections_max: 256,
   })
   const connectors = await loadConnectors()
@@ -120,11 +100,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await eventRoutes.publicRoutes(database)(server)
     },
     internalRoutes: async () => {},
-    tokenCheck: createTokenCheck({
-      audience: 'platform',
-      accessPublicKey: createPublicKey(config.ACCESS_PUBLIC_KEY),
-      access,
-    }),
+    tokenCheck: access.tokenCheck,
     ready: () => database.check(),
     async stop() {
       await payments.drain()

@@ -1,28 +1,12 @@
 /** The vault: the only place where card numbers exist, and the only way out to PSPs. */
-import { createPublicKey } from 'node:crypto'
-import {
-  type ConfigOf,
-  ed25519PrivateKey,
-  ed25519PublicKey,
-  integer,
-  oneOf,
-  secret,
-  secretKey,
-  url,
-} from '@coffer/core/config.ts'
+import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
+import { type ConfigOf, integer, oneOf, secret, secretKey } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
-import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { startOutboxAge } from '@coffer/core/outbox.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
-import {
-  createRenewedToken,
-  createTokenCheck,
-  serviceIdentity,
-  signRoleAssertion,
-} from '@coffer/core/tokens.ts'
 import { createCards } from './cards/cards.ts'
 import * as cardRoutes from './cards/routes.ts'
 import { createConnections } from './forward/connections.ts'
@@ -39,9 +23,8 @@ export const settings = {
   VAULT_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 10 }),
   VAULT_WRAPPING_KEY: secretKey('32 bytes in base64: wraps the data keys'),
   VAULT_FINGERPRINT_KEY: secretKey('32 bytes in base64: keys the hashes of card numbers'),
-  VAULT_ROLE_KEY: ed25519PrivateKey("Ed25519 private key (PEM), the vault's own"),
-  ACCESS_PUBLIC_KEY: ed25519PublicKey('Ed25519 public key (PEM) that tokens are checked with'),
-  ACCESS_URL: url('internal address of access'),
+  VAULT_ROLE_KEY: roleKeySetting('vault'),
+  ...accessSettings,
 }
 
 const cvcSweepMs = 10_000
@@ -64,13 +47,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     wrapping: config.VAULT_WRAPPING_KEY,
     fingerprint: config.VAULT_FINGERPRINT_KEY,
   })
-  const identity = serviceIdentity('vault', config.VAULT_ROLE_KEY)
-  const access = createInternalClient({
-    url: config.ACCESS_URL,
-    token: createRenewedToken(() => signRoleAssertion(identity)),
-    connections_max: 8,
-  })
-  const accessPublicKey = createPublicKey(config.ACCESS_PUBLIC_KEY)
+  const access = connectToAccess({ role: 'vault', roleKey: config.VAULT_ROLE_KEY, config, log })
   const cvcLeases = createCvcLeases()
   const sweep = setInterval(() => cvcLeases.sweep(), cvcSweepMs)
   const cards = createCards({ database, keyring, clock: systemClock, cvcLeases })
@@ -91,7 +68,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)
     },
-    tokenCheck: createTokenCheck({ audience: 'vault', accessPublicKey, access }),
+    tokenCheck: access.tokenCheck,
     ready: () => database.check(),
     async stop() {
       clearInterval(sweep)

@@ -60,7 +60,10 @@ export async function startCrashRig(scope: Scope): Promise<CrashRig> {
 }
 
 export async function newMerchant({ scope, roles }: CrashRig): Promise<Merchant> {
-  const key = await createMerchantKey(roles.postgres.url('coffer_access_service'))
+  const key = await createMerchantKey(
+    roles.postgres.url('coffer_access_service'),
+    roles.postgres.url('coffer_access_relay'),
+  )
   return retryingMerchant(scope, roles, key)
 }
 

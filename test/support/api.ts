@@ -156,7 +156,7 @@ function passwordOf(product: Product, login: Login): string {
   return readFileSync(join(product.data_directory, `password-${login}`)).toString('base64url')
 }
 
-/** A merchant of its own with one key; with `connection`, also an account at the simulated Stripe. */
+/** A merchant of its own with one key, which is no operator's; with `connection`, also an account at the simulated Stripe. */
 export async function newMerchant(
   product: Product,
   options: { scopes?: readonly ApiScope[]; connection?: boolean } = {},
@@ -170,7 +170,7 @@ export async function newMerchant(
     mode: 'sandbox',
     merchant_name: 'Test',
     owner: 'test',
-    scopes: options.scopes ?? allScopes,
+    scopes: options.scopes ?? allScopes.filter((scope) => scope !== 'operator'),
   }
   try {
     await ensureFirstKey(database, key as Parameters<typeof ensureFirstKey>[1])

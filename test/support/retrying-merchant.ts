@@ -164,12 +164,15 @@ function mayRepeat({ status, text }: Told): boolean {
   }
 }
 
-/** A new merchant, with one key. */
-export async function createMerchantKey(accessDatabase: Secret<string>): Promise<MerchantKey> {
+/** A new merchant, with one key; made with the service login, found with the relay's. */
+export async function createMerchantKey(
+  accessDatabase: Secret<string>,
+  accessRelayDatabase: Secret<string>,
+): Promise<MerchantKey> {
   const secret_key = newKeyText('sandbox')
   const key = { text: secret_key, mode: 'sandbox', merchant_name: 'Test', owner: 'test', scopes } as const
   await withDatabase(accessDatabase, (database) => ensureFirstKey(database, key))
-  return findMerchantKey(accessDatabase, secret_key)
+  return findMerchantKey(accessRelayDatabase, secret_key)
 }
 
 /** Whose key it is. */

@@ -118,7 +118,10 @@ export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
   const running: RoleProcesses = {
     postgres,
     at,
-    urlOf: (path) => (/^\/v1\/(payments|events)/.test(path) ? at.platform.url : at.vault.url),
+    urlOf(path) {
+      if (/^\/v1\/(payments|events|audit)/.test(path)) return at.platform.url
+      return /^\/v1\/(api_keys|merchants)/.test(path) ? at.access.url : at.vault.url
+    },
     simulator_url: at.simulators.url,
     start,
     running: (place) => processes.get(place),

@@ -1,0 +1,88 @@
+/**
+ * Which keys were revoked, as access tells it: asked every second by each process that keeps verified tokens.
+ * What it tells covers everything that was revoked since before the oldest token that may still be known, so an
+ * answer needs no memory of the ones before it. Without an answer for five seconds no kept token is trusted.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Static, Type } from 'typebox'
+import type { InternalClient } from './internal-client.ts'
+import type { Log } from './log.ts'
+import type { Clock } from './time.ts'
+
+/** A revocation is in effect everywhere within this time. */
+export const trustMs = 5_000
+const pollMs = 1_000
+const firstPollMs = 100
+const pollTimeoutMs = 2_000
+
+export const revokedKeys = Type.Object({
+  key_ids: Type.Array(Type.String()),
+  /** False where there were more than fit: then nothing that is kept may be trusted. */
+  complete: Type.Boolean(),
+})
+export type RevokedKeys = Static<typeof revokedKeys>
+
+export type Revocations = {
+  /** Until then, in milliseconds of this machine's clock, kept tokens may be trusted. */
+  readonly trusted_until_ms: number
+  isRevoked(keyId: string): boolean
+  /** Called with each answer, before the trust in what is kept is prolonged. */
+  onAnswer(forget: (isRevoked: (keyId: string) => boolean) => void): void
+}
+
+export function followRevocations(deps: {
+  access: InternalClient
+  clock: Clock
+  log: Log
+}): Revocations & { stop(): Promise<void> } {
+  const stopping = new AbortController()
+  const listeners: ((isRevoked: (keyId: string) => boolean) => void)[] = []
+  const now = () => deps.clock.now().getTime()
+  const startedAtMs = now()
+  let revoked: ReadonlySet<string> = new Set()
+  let lost = false
+  const isRevoked = (keyId: string) => revoked.has(keyId)
+  const following = {
+    trusted_until_ms: 0,
+    isRevoked,
+    onAnswer: (listener: (typeof listeners)[number]) => void listeners.push(listener),
+    async stop() {
+      stopping.abort()
+      await looping
+    },
+  }
+
+  async function ask(): Promise<void> {
+    // What is revoked while the question is under way may be missing in the answer.
+    const askedAtMs = now()
+    const answer = await deps.access.call<RevokedKeys>(
+      '/internal/revoked-keys',
+      {},
+      { timeout_ms: pollTimeoutMs },
+    )
+    if (!answer.complete) throw new Error('more keys were revoked than one answer holds')
+    revoked = new Set(answer.key_ids)
+    if (revoked.size > 0) for (const listener of listeners) listener(isRevoked)
+    following.trusted_until_ms = askedAtMs + trustMs
+    if (lost) deps.log.info({}, 'access tells again which keys were revoked')
+    lost = false
+  }
+
+  function complain(error: unknown): void {
+    if (lost || now() < Math.max(startedAtMs + trustMs, following.trusted_until_ms)) return
+    lost = true
+    deps.log.warn({ error }, 'access does not tell which keys were revoked: every key is asked for anew')
+  }
+
+  async function loop(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      await ask().catch(complain)
+      // At a start, access may be a moment behind.
+      const pauseMs = following.trusted_until_ms === 0 && now() < startedAtMs + trustMs ? firstPollMs : pollMs
+      await delay(pauseMs, undefined, { signal: stopping.signal, ref: false }).catch(() => {})
+    }
+  }
+
+  const looping = loop()
+  return following
+}
