@@ -37,7 +37,7 @@ export function internalRoutes(deps: { relayDatabase: Database; signingKey: KeyO
     server.post(
       '/internal/revoked-keys',
       {
-        config: { access: { service: ['vault', 'platform'] } },
+        config: { access: { service: ['vault', 'platform'] }, failures: [] },
         schema: { body: Type.Object({}, { additionalProperties: false }), response: { 200: revokedKeys } },
       },
       async () => {

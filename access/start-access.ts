@@ -13,7 +13,12 @@ import { scopes } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
+import { systemClock } from '@coffer/core/time.ts'
+import { createApiKeys } from './api-keys/api-keys.ts'
+import * as apiKeyRoutes from './api-keys/routes.ts'
 import { ensureFirstKey } from './keys.ts'
+import { createMerchants } from './merchants/merchants.ts'
+import * as merchantRoutes from './merchants/routes.ts'
 import { internalRoutes } from './routes.ts'
 import { createAccessTokenCheck } from './token-check.ts'
 
@@ -50,11 +55,17 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       owner: 'first key',
       scopes,
     })
+  const apiKeys = createApiKeys({ database, mode, clock: systemClock })
+  const merchants = createMerchants({ database, relayDatabase, clock: systemClock })
+
   const expiry = startExpiry(relayDatabase, log)
 
   return {
     name: 'access',
-    publicRoutes: async () => {},
+    publicRoutes: async (server) => {
+      await apiKeyRoutes.publicRoutes(apiKeys)(server)
+      await merchantRoutes.publicRoutes(merchants)(server)
+    },
     internalRoutes: internalRoutes({ relayDatabase, signingKey, mode }),
     tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys }),
     ready: () => database.check(),

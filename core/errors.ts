@@ -43,6 +43,16 @@ export const failures = {
     retryable: true,
   },
   connection_exists: { status: 409, title: 'A connection of that name exists already.', retryable: false },
+  secret_already_shown: {
+    status: 409,
+    title: 'This request was carried out, and its secret is told only once.',
+    retryable: false,
+  },
+  last_admin_key: {
+    status: 409,
+    title: 'It is the last key of this merchant that can make others.',
+    retryable: false,
+  },
   request_too_large: { status: 413, title: 'The request is too large.', retryable: false },
   unsupported_media_type: {
     status: 415,

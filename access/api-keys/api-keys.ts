@@ -1,0 +1,140 @@
+/**
+ * API keys of a merchant. Who may make them gives at most what they have; an operator may do so at another
+ * merchant too, and to everybody else that merchant's keys look as if there were none.
+ */
+import { hash } from 'node:crypto'
+import type { Caller } from '@coffer/core/caller.ts'
+import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import { Failure } from '@coffer/core/errors.ts'
+import type { Scope } from '@coffer/core/http-server.ts'
+import { canonical } from '@coffer/core/idempotency.ts'
+import { isId, newId } from '@coffer/core/ids.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import type { Clock } from '@coffer/core/time.ts'
+import { momentOf } from '@coffer/core/timestamps.ts'
+import { digestOf, keyIdOf, type Mode, newKeyText } from '../keys.ts'
+import * as queries from './queries.ts'
+import type { ApiKey, CreatedApiKey, NewApiKey } from './schemas.ts'
+
+export type ApiKeys = ReturnType<typeof createApiKeys>
+
+/** The caller with what its own key allows. */
+export type Manager = Caller & { scopes: ReadonlySet<Scope> }
+
+export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clock }) {
+  /** Whose keys are meant. @throws Failure not_found for another merchant's, unless the caller is an operator. */
+  function merchantOf(manager: Manager, wanted: string | undefined): string {
+    if (wanted === undefined || wanted === manager.merchant_id) return manager.merchant_id
+    if (!manager.scopes.has('operator') || !isId('merchant', wanted)) throw noMerchant()
+    return wanted
+  }
+
+  return {
+    /**
+     * Makes a key and tells its text, this once.
+     * @throws Failure secret_already_shown, naming the key, where this Idempotency-Key has made one.
+     */
+    async create(manager: Manager, input: NewApiKey, idempotencyKey: string | null): Promise<CreatedApiKey> {
+      const merchantId = merchantOf(manager, input.merchant)
+      refuseCardNumberIn('name', input.name)
+      refuseCardNumberIn('owner', input.owner)
+      for (const scope of input.scopes)
+        if (!manager.scopes.has(scope))
+          throw new Failure('forbidden', {
+            param: 'scopes',
+            detail: `A key cannot give the scope ${scope}, which it does not have.`,
+          })
+      const text = newKeyText(deps.mode)
+      const inserted = await queries.insertApiKey(deps.database, {
+        caller: manager,
+        merchant_id: merchantId,
+        key_id: keyIdOf(text),
+        key_hash: digestOf(text),
+        name: input.name,
+        owner: input.owner,
+        scopes: input.scopes,
+        expires_at: input.expires_at === undefined ? null : expiryOf(input.expires_at, deps.clock.now()),
+        audit_id: newId('audit'),
+        idempotency_key: idempotencyKey,
+        body_hash: hash('sha256', canonical(input), 'buffer'),
+      })
+      switch (inserted.verdict) {
+        case 'no_merchant':
+          throw noMerchant()
+        case 'body_differs':
+          throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+        case 'repeated':
+          throw new Failure('secret_already_shown', {
+            param: 'Idempotency-Key',
+            detail: `This request made the key ${inserted.key_id}.`,
+          })
+        case 'inserted':
+          return { ...apiKeyOf(inserted.row), secret_key: text }
+      }
+    },
+
+    async get(manager: Manager, keyId: string, merchant: string | undefined): Promise<ApiKey> {
+      const merchantId = merchantOf(manager, merchant)
+      const row = isId('apiKey', keyId)
+        ? await queries.findApiKey(deps.database, merchantId, keyId)
+        : undefined
+      if (row === undefined) throw new Failure('not_found')
+      return apiKeyOf(row)
+    },
+
+    async list(
+      manager: Manager,
+      filter: { merchant: string | undefined; cursor: string | undefined; limit: number },
+    ) {
+      const merchantId = merchantOf(manager, filter.merchant)
+      if (filter.cursor !== undefined && !isId('apiKey', filter.cursor))
+        throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+      const page = { cursor: filter.cursor ?? null, limit: filter.limit }
+      const rows = await queries.listApiKeys(deps.database, merchantId, page)
+      if (rows === undefined) throw noMerchant()
+      return {
+        data: rows.map(apiKeyOf),
+        next_cursor: rows.length === filter.limit ? rows.at(-1)!.key_id : null,
+      }
+    },
+
+    /** Within five seconds nobody accepts it any more. Doing it again changes nothing. */
+    async revoke(manager: Manager, keyId: string, merchant: string | undefined): Promise<void> {
+      const merchantId = merchantOf(manager, merchant)
+      if (!isId('apiKey', keyId)) throw new Failure('not_found')
+      const key = { merchant_id: merchantId, key_id: keyId, audit_id: newId('audit') }
+      const verdict = await queries.revokeApiKey(deps.database, manager, key)
+      if (verdict === 'not_found') throw new Failure('not_found')
+      if (verdict === 'last_admin_key') throw new Failure('last_admin_key')
+    },
+  }
+}
+
+/** The same where there is none and where it is not theirs to know. */
+const noMerchant = () => new Failure('not_found', { param: 'merchant' })
+
+function refuseCardNumberIn(param: string, value: string): void {
+  if (looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
+}
+
+function expiryOf(text: string, now: Date): Date {
+  const expiry = momentOf(text, 'expires_at')
+  if (expiry <= now)
+    throw new Failure('invalid_request', { param: 'expires_at', detail: 'It must be in the future.' })
+  return expiry
+}
+
+function apiKeyOf(row: queries.ApiKeyRow): ApiKey {
+  return {
+    id: row.key_id,
+    object: 'api_key',
+    merchant: row.merchant_id,
+    name: row.name,
+    owner: row.owner,
+    scopes: row.scopes,
+    created_at: row.created_at.toISOString(),
+    expires_at: row.expires_at?.toISOString() ?? null,
+    revoked_at: row.revoked_at?.toISOString() ?? null,
+    last_used_at: row.last_used_at?.toISOString() ?? null,
+  }
+}
