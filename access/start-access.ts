@@ -9,15 +9,15 @@ import {
   secret,
 } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
-import { scopes } from '@coffer/core/http-server.ts'
+import { type Routes, scopes } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
-import { createApiKeys } from './api-keys/api-keys.ts'
+import { type ApiKeys, createApiKeys } from './api-keys/api-keys.ts'
 import * as apiKeyRoutes from './api-keys/routes.ts'
 import { ensureFirstKey } from './keys.ts'
-import { createMerchants } from './merchants/merchants.ts'
+import { createMerchants, type Merchants } from './merchants/merchants.ts'
 import * as merchantRoutes from './merchants/routes.ts'
 import { internalRoutes } from './routes.ts'
 import { createAccessTokenCheck } from './token-check.ts'
@@ -30,6 +30,14 @@ export const settings = {
   VAULT_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the vault's role key"),
   PLATFORM_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the platform's role key"),
   FIRST_SECRET_KEY: optionalSecret('an API key to create, with its merchant, where it does not exist yet'),
+}
+
+/** The parts behind a route are used when it is called: the contract is made from routes with nothing behind. */
+export function publicRoutes(parts: { apiKeys: ApiKeys; merchants: Merchants }): Routes {
+  return async (server) => {
+    await apiKeyRoutes.publicRoutes(parts.apiKeys)(server)
+    await merchantRoutes.publicRoutes(parts.merchants)(server)
+  }
 }
 
 export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
@@ -62,10 +70,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'access',
-    publicRoutes: async (server) => {
-      await apiKeyRoutes.publicRoutes(apiKeys)(server)
-      await merchantRoutes.publicRoutes(merchants)(server)
-    },
+    publicRoutes: publicRoutes({ apiKeys, merchants }),
     internalRoutes: internalRoutes({ relayDatabase, signingKey, mode }),
     tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys }),
     ready: () => database.check(),

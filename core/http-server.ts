@@ -68,6 +68,16 @@ export type TokenCheck = {
   service(bearer: string): ServiceToken | Promise<ServiceToken>
 }
 
+/** For routes that are open to all: no token is good. */
+export const nobody: TokenCheck = {
+  user() {
+    throw new Failure('unauthenticated')
+  },
+  service() {
+    throw new Failure('unauthenticated')
+  },
+}
+
 const bodyMethods = new Set(['POST', 'PUT', 'PATCH'])
 
 const requestsTotal = counter('coffer_http_requests_total', 'Requests answered.', ['route', 'status'])

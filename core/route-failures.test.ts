@@ -30,19 +30,19 @@ test('what every route can answer follows from its access, its method and its sc
   ])
 })
 
-test('a body, an idempotency key and a write each add their own', () => {
+test('a write, a schema and an idempotency key each add their own', () => {
   const config = { access: { scope: 'cards:write' }, failures: [] } as const
   const plain = new Set(failuresOf({ method: 'GET', config, schema: {} }))
   const added = (schema: object, method = 'GET') =>
     failuresOf({ method, config, schema }).filter((code) => !plain.has(code))
-  assert.deepEqual(added({}, 'DELETE'), ['outcome_unknown'])
-  assert.deepEqual(added({ body }), [
-    'invalid_request',
+  assert.deepEqual(added({}, 'DELETE'), [
     'malformed_body',
     'request_timeout',
     'request_too_large',
     'unsupported_media_type',
+    'outcome_unknown',
   ])
+  assert.deepEqual(added({ querystring: body }), ['invalid_request'])
   assert.deepEqual(added({ headers: Type.Object({ 'idempotency-key': idempotencyKeyHeader }) }), [
     'invalid_request',
     'card_number_in_wrong_field',

@@ -32,12 +32,13 @@ export function failuresOf(route: FallibleRoute): FailureCode[] {
   const isOpen = 'open' in (route.config?.access ?? {})
   if (isOpen) add(['rate_limited'])
   else add(behindKey)
-  if (body !== undefined) add(withBody)
+  const isRead = [route.method].flat().every((method) => method === 'GET' || method === 'HEAD')
+  // A body that a write does not take is read all the same, and may be malformed.
+  if (!isRead) add(withBody)
   if ([body, params, querystring, headers].some((schema) => schema !== undefined)) add(['invalid_request'])
   if (params !== undefined) add(['route_not_found'])
   if (takesIdempotencyKey(headers)) add(withIdempotencyKey)
-  if (!isOpen && ![route.method].flat().every((method) => method === 'GET' || method === 'HEAD'))
-    add(['outcome_unknown'])
+  if (!isOpen && !isRead) add(['outcome_unknown'])
   return (Object.keys(failures) as FailureCode[]).filter((code) => found.has(code))
 }
 

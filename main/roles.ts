@@ -1,5 +1,6 @@
 /** All roles, on one screen: a name, what it reads from the environment, how it starts. */
 import { ConfigError, type ConfigOf, readConfig, type Settings } from '@coffer/core/config.ts'
+import type { Routes } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Role } from '@coffer/core/role.ts'
 
@@ -13,6 +14,8 @@ export type RoleModule = {
   /** What is wrong with settings that are right each by itself. @throws ConfigError where one is not. */
   check(environment: Environment): string[]
   start(environment: Environment, log: Log): Promise<Role>
+  /** Its public routes as the contract sees them: declared, with nothing behind. */
+  declaredRoutes: Routes
 }
 
 /** In the order they start; they stop in the reverse one. */
@@ -26,6 +29,7 @@ function starter<Table extends Settings>(module: {
   settings: Table
   check?(config: ConfigOf<Table>): string[]
   start(config: ConfigOf<Table>, log: Log): Promise<Role>
+  publicRoutes(parts: never): Routes
 }): RoleModule {
   const { settings, start } = module
   const problemsOf = (config: ConfigOf<Table>) => module.check?.(config) ?? []
@@ -38,5 +42,6 @@ function starter<Table extends Settings>(module: {
       if (problems.length > 0) throw new ConfigError(problems)
       return start(config, log)
     },
+    declaredRoutes: module.publicRoutes({} as never),
   }
 }

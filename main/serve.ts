@@ -3,7 +3,7 @@
 import { networks, readConfig } from '@coffer/core/config.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { armFailpoint } from '@coffer/core/failpoint.ts'
-import { createServer, mount, type Server, type TokenCheck } from '@coffer/core/http-server.ts'
+import { createServer, mount, nobody, type Server } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { registry } from '@coffer/core/metrics.ts'
 import { createRateLimits, rateLimitSettings } from '@coffer/core/rate-limits.ts'
@@ -106,15 +106,6 @@ export async function serve(
 
 async function stopAll(started: Role[]): Promise<void> {
   for (const role of started.reverse()) await role.stop()
-}
-
-const nobody: TokenCheck = {
-  user: () => {
-    throw new Failure('unauthenticated')
-  },
-  service: () => {
-    throw new Failure('unauthenticated')
-  },
 }
 
 const health = Type.Object({ status: Type.String() })

@@ -4,15 +4,16 @@ import { loadConnectors } from '@coffer/connectors/directory.ts'
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
 import { type ConfigOf, integer, secret, secretKey, url } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
+import type { Routes } from '@coffer/core/http-server.ts'
 import { createInternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { type OutboxEvent, startOutboxAge, takeFromOutbox } from '@coffer/core/outbox.ts'
-import { openDatabase } from '@coffer/core/postgres.ts'
+import { type Database, openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import * as eventRoutes from './events/routes.ts'
 import { startSequencer } from './events/sequencer.ts'
-import { createPayments } from './payments/payments.ts'
+import { createPayments, type Payments } from './payments/payments.ts'
 import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
 import { createPaymentStore } from './payments/store.ts'
@@ -37,6 +38,14 @@ export const settings = {
 export function check(config: ConfigOf<typeof settings>): string[] {
   if (config.PSP_DEADLINE_MS < config.ANSWER_DEADLINE_MS) return []
   return ['PSP_DEADLINE_MS must be smaller than ANSWER_DEADLINE_MS']
+}
+
+/** The parts behind a route are used when it is called: the contract is made from routes with nothing behind. */
+export function publicRoutes(parts: { payments: Payments; database: Database }): Routes {
+  return async (server) => {
+    await paymentRoutes.publicRoutes(parts.payments)(server)
+    await eventRoutes.publicRoutes(parts.database)(server)
+  }
 }
 
 export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
@@ -95,10 +104,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'platform',
-    publicRoutes: async (server) => {
-      await paymentRoutes.publicRoutes(payments)(server)
-      await eventRoutes.publicRoutes(database)(server)
-    },
+    publicRoutes: publicRoutes({ payments, database }),
     internalRoutes: async () => {},
     tokenCheck: access.tokenCheck,
     ready: () => database.check(),

@@ -2,14 +2,15 @@
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
 import { type ConfigOf, integer, oneOf, secret, secretKey } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
+import type { Routes } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { startOutboxAge } from '@coffer/core/outbox.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
-import { createCards } from './cards/cards.ts'
+import { type Cards, createCards } from './cards/cards.ts'
 import * as cardRoutes from './cards/routes.ts'
-import { createConnections } from './forward/connections.ts'
+import { type Connections, createConnections } from './forward/connections.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
 import { createForwards } from './forward/forwards.ts'
 import * as forwardRoutes from './forward/routes.ts'
@@ -28,6 +29,14 @@ export const settings = {
 }
 
 const cvcSweepMs = 10_000
+
+/** The parts behind a route are used when it is called: the contract is made from routes with nothing behind. */
+export function publicRoutes(parts: { cards: Cards; connections: Connections }): Routes {
+  return async (server) => {
+    await cardRoutes.publicRoutes(parts.cards)(server)
+    await forwardRoutes.publicRoutes(parts.connections)(server)
+  }
+}
 
 export async function start(config: ConfigOf<typeof settings>, log: Log): Promise<Role> {
   const database = openDatabase({
@@ -60,10 +69,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'vault',
-    publicRoutes: async (server) => {
-      await cardRoutes.publicRoutes(cards)(server)
-      await forwardRoutes.publicRoutes(connections)(server)
-    },
+    publicRoutes: publicRoutes({ cards, connections }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)

@@ -33,7 +33,9 @@ export function publicRoutes(database: Database): Routes {
             },
             { additionalProperties: false },
           ),
-          response: { 200: Type.Object({ data: Type.Array(event), next_cursor: Type.String() }) },
+          response: {
+            200: Type.Object({ data: Type.Array(event), next_cursor: Type.String({ examples: ['42'] }) }),
+          },
         },
       },
       async (request) => {

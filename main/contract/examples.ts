@@ -1,0 +1,161 @@
+/**
+ * An example for each shape of the contract. A schema may give its own (`examples: […]`); for the rest there is a
+ * value for each name a field has. A test checks all of them against their schemas, and so says which name is new.
+ */
+import { type IdKind, idPattern, idPrefixes } from '@coffer/core/ids.ts'
+import type { JsonSchema } from './declared-routes.ts'
+import { type Components, resolved } from './schemas.ts'
+
+type Values = Record<string, unknown>
+
+/** By the name of the field, or of the object and the field. */
+const values: Values = {
+  action: 'retry_later',
+  amount: 1999,
+  amount_authorized: 1999,
+  amount_captured: 1999,
+  'attempt.status': 'approved',
+  base_url: 'https://api.stripe.com',
+  bin: '424242',
+  brand: 'visa',
+  capture: 'automatic',
+  card: idSample('card'),
+  cardholder_name: 'A. Cardholder',
+  connection: idSample('connection'),
+  created_at: '2026-11-22T12:00:00.000Z',
+  currency: 'EUR',
+  cursor: idSample('payment'),
+  customer: 'customer-17',
+  cvc: '123',
+  decline: null,
+  exp_month: 12,
+  exp_year: 2030,
+  failure: null,
+  initiator: 'customer',
+  last4: '4242',
+  limit: '100',
+  metadata: { order: '17' },
+  name: 'Main account',
+  network_transaction_id: null,
+  next_cursor: null,
+  number: '4242424242424242',
+  object_id: idSample('payment'),
+  'payment.status': 'captured',
+  psp: 'stripe',
+  psp_reference: 'pi_3Qx7Wb2eZvKYlo2C',
+  reason: 'dispute 4711, asked for by the acquirer',
+  reference: 'invoice-2041',
+  secret: 'your-secret-key-at-the-psp',
+  sequence: 42,
+  settings: {},
+  'event.type': 'payment.captured',
+  'event.data': { id: idSample('payment'), object: 'payment', status: 'captured' },
+  after: '0',
+  updated_at: '2026-11-22T12:00:01.250Z',
+}
+
+/** Where the result is still to come: 202. */
+export const acceptedValues: Values = {
+  ...values,
+  amount_authorized: 0,
+  amount_captured: 0,
+  'attempt.status': 'sending',
+  'payment.status': 'processing',
+  psp_reference: null,
+  updated_at: '2026-11-22T12:00:00.000Z',
+}
+
+/** Which kind of id the first parameter of a path is. */
+const idOf: Record<string, IdKind> = {
+  cards: 'card',
+  connections: 'connection',
+  payments: 'payment',
+  merchants: 'merchant',
+  api_keys: 'apiKey',
+}
+
+function idSample(kind: IdKind): string {
+  const letters = '01kaqv3h5gd7m2xw9tbe4n8s6yjr0pzc1f5k'
+  const length = Number(/\{(\d+)\}\$$/.exec(idPattern(kind))?.[1])
+  return idPrefixes[kind] + letters.slice(0, length)
+}
+
+const idPatterns = new Map(
+  (Object.keys(idPrefixes) as IdKind[]).map((kind) => [idPattern(kind), idSample(kind)]),
+)
+
+/** An answer with all its fields. */
+export function exampleOf(
+  schema: JsonSchema,
+  components: Components,
+  name = '',
+  from: Values = values,
+): unknown {
+  const found = resolved(schema, components) as {
+    type?: string | string[]
+    const?: unknown
+    enum?: unknown[]
+    examples?: unknown[]
+    default?: unknown
+    pattern?: string
+    minimum?: number
+    properties?: Record<string, JsonSchema>
+    items?: JsonSchema
+    anyOf?: JsonSchema[]
+  }
+  if (found.examples?.[0] !== undefined) return found.examples[0]
+  if (found.const !== undefined) return found.const
+  if (found.pattern !== undefined && idPatterns.has(found.pattern)) return idPatterns.get(found.pattern)
+  const known = [name, name.split('.').at(-1)!].find((one) => Object.hasOwn(from, one))
+  if (known !== undefined && isOfType(found, from[known])) return from[known]
+  if (found.default !== undefined) return found.default
+  if (found.enum !== undefined) return found.enum[0]
+  if (found.anyOf !== undefined) return exampleOf(found.anyOf[0]!, components, name, from)
+  const type = [found.type].flat()[0]
+  if (type === 'object') return objectExample(found.properties ?? {}, components, name, from)
+  if (type === 'array') return [exampleOf(found.items ?? {}, components, name, from)]
+  if (type === 'integer' || type === 'number') return found.minimum ?? 1
+  if (type === 'boolean') return true
+  return type === 'null' ? null : 'text'
+}
+
+/** A name may stand for one thing here and for another there. */
+function isOfType(schema: { type?: string | string[]; enum?: unknown[] }, value: unknown): boolean {
+  if (schema.enum !== undefined) return schema.enum.includes(value)
+  const type = value === null ? 'null' : Number.isInteger(value) ? 'integer' : typeof value
+  return schema.type === undefined || [schema.type].flat().includes(type)
+}
+
+function objectExample(
+  properties: Record<string, JsonSchema>,
+  components: Components,
+  outer: string,
+  from: Values,
+) {
+  const called = properties['object']?.['const'] ?? outer
+  return Object.fromEntries(
+    Object.entries(properties).map(([name, schema]) => [
+      name,
+      exampleOf(schema, components, `${called}.${name}`, from),
+    ]),
+  )
+}
+
+/** A request with what it must have, so that it works when it is copied; where that is nothing, with one field. */
+export function requestExampleOf(schema: JsonSchema): unknown {
+  const { required = [], properties = {} } = schema as {
+    required?: string[]
+    properties?: Record<string, JsonSchema>
+  }
+  const names =
+    required.length > 0 ? required : Object.keys(properties).slice(0, schema['minProperties'] === 1 ? 1 : 0)
+  const kept = Object.fromEntries(names.map((name) => [name, properties[name]!]))
+  return exampleOf({ ...schema, properties: kept }, {})
+}
+
+/** For a parameter of a path such as `/v1/cards/:id`. */
+export function pathExample(url: string, name: string, schema: JsonSchema): unknown {
+  const noun = url.split('/').find((_part, index, parts) => parts[index + 1] === `:${name}`)
+  const kind = idOf[noun ?? '']
+  return kind === undefined ? exampleOf(schema, {}, name) : idSample(kind)
+}
