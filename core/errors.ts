@@ -53,6 +53,16 @@ export const failures = {
     title: 'It is the last key of this merchant that can make others.',
     retryable: false,
   },
+  payment_state_invalid: {
+    status: 409,
+    title: 'The payment is not in a state that allows this.',
+    retryable: false,
+  },
+  operation_in_progress: {
+    status: 409,
+    title: 'Another operation on this payment has not ended yet.',
+    retryable: true,
+  },
   request_too_large: { status: 413, title: 'The request is too large.', retryable: false },
   unsupported_media_type: {
     status: 415,
@@ -75,6 +85,12 @@ export const failures = {
     retryable: false,
   },
   connection_disabled: { status: 422, title: 'That connection is disabled.', retryable: false },
+  amount_too_large: { status: 422, title: 'The amount is more than there is left.', retryable: false },
+  operation_not_supported: {
+    status: 422,
+    title: 'The PSP of this payment does not have this operation.',
+    retryable: false,
+  },
   destination_not_allowed: { status: 422, title: 'That destination is not allowed.', retryable: false },
   card_testing_suspected: {
     status: 429,

@@ -12,6 +12,7 @@ export const idPrefixes = {
   forward: 'fwd_',
   payment: 'pay_',
   attempt: 'att_',
+  operation: 'op_',
   event: 'evt_',
   audit: 'aud_',
   apiKey: 'key_',
@@ -65,6 +66,11 @@ export function newId<Kind extends IdKind>(kind: Kind, now: number = Date.now())
   const body = `${timeText(now)}${randomText(randomLength(kind))}`
   // One in some hundred thousand could be mistaken for a card number: then another is drawn.
   return digitRun.test(body) ? newId(kind, now) : `${idPrefixes[kind]}${body}`
+}
+
+/** The least text that an id made at or after this time can have: a bound for lists that go by ids. */
+export function firstIdAt(kind: IdKind, milliseconds: number): string {
+  return `${idPrefixes[kind]}${timeText(milliseconds)}`
 }
 
 /** A random secret of `length` base32 characters (5 bits each). */

@@ -13,6 +13,9 @@ import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import * as eventRoutes from './events/routes.ts'
 import { startSequencer } from './events/sequencer.ts'
+import { createOperations, type Operations } from './operations/operations.ts'
+import * as operationRoutes from './operations/routes.ts'
+import { createOperationStore } from './operations/store.ts'
 import { createPayments, type Payments } from './payments/payments.ts'
 import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
@@ -41,9 +44,14 @@ export function check(config: ConfigOf<typeof settings>): string[] {
 }
 
 /** The parts behind a route are used when it is called: the contract is made from routes with nothing behind. */
-export function publicRoutes(parts: { payments: Payments; database: Database }): Routes {
+export function publicRoutes(parts: {
+  payments: Payments
+  operations: Operations
+  database: Database
+}): Routes {
   return async (server) => {
     await paymentRoutes.publicRoutes(parts.payments)(server)
+    await operationRoutes.publicRoutes(parts.operations)(server)
     await eventRoutes.publicRoutes(parts.database)(server)
   }
 }
@@ -66,19 +74,23 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
   const connectors = await loadConnectors()
   const store = createPaymentStore(database)
+  const operationStore = createOperationStore(database)
   const shared = {
     store,
+    operationStore,
     vault,
     connectors,
     clock: systemClock,
     log,
     psp_deadline_ms: config.PSP_DEADLINE_MS,
   }
-  const payments = createPayments({
+  const answering = {
     ...shared,
     bodyKey: createSecretKey(Buffer.from(config.PLATFORM_BODY_KEY.expose(), 'base64')),
     answer_deadline_ms: config.ANSWER_DEADLINE_MS,
-  })
+  }
+  const payments = createPayments(answering)
+  const operations = createOperations(answering)
   const resolver = startResolver({ ...shared, relayDatabase, serialize: JSON.stringify })
   const takeFromVault = async (acknowledged: string[], limit: number) => {
     const { events } = await vault.call<{ events: OutboxEvent[] }>('/internal/outbox/take', {
@@ -104,14 +116,16 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'platform',
-    publicRoutes: publicRoutes({ payments, database }),
+    publicRoutes: publicRoutes({ payments, operations, database }),
     internalRoutes: async () => {},
     tokenCheck: access.tokenCheck,
     ready: () => database.check(),
     async stop() {
       await payments.drain()
+      await operations.drain()
       await resolver.stop()
       await store.drain()
+      await operationStore.drain()
       await sequencer.stop()
       await Promise.all([expiry.stop(), outboxAge.stop()])
       await Promise.all([database.close(), relayDatabase.close(), vault.close(), access.close()])

@@ -21,6 +21,8 @@ export type LedgerRow = {
   idempotency_key: string | null
   amount_captured: number
   amount_refunded: number
+  /** Money that went back, oldest first; `reference` is the platform's own id of the refund. */
+  refunds: { id: string; reference: string | null; amount: number; idempotency_key: string | null }[]
   created_at: string
 }
 

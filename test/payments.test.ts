@@ -37,6 +37,7 @@ test('a payment right after the start, with a card kept just now, is captured', 
     amount: 1999,
     amount_authorized: 1999,
     amount_captured: 1999,
+    amount_refunded: 0,
     currency: 'EUR',
     card: card.id,
     capture: 'automatic',
@@ -44,6 +45,7 @@ test('a payment right after the start, with a card kept just now, is captured', 
     ...fields,
     decline: null,
     failure: null,
+    operations: [],
   })
   const [attempt, ...more] = attempts
   assert.deepEqual(more, [])

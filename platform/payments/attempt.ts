@@ -5,7 +5,7 @@
  */
 import type { AuthorizeInput, Connector, Outcome, Step } from '@coffer/core/connector.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
-import type { ForwardCall, ForwardResult } from '@coffer/core/internal-api.ts'
+import type { ForwardCall, ForwardLooked, ForwardResult } from '@coffer/core/internal-api.ts'
 import { type InternalClient, NoAnswer } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { money } from '@coffer/core/money.ts'
@@ -58,7 +58,7 @@ export function stepContextOf(plan: AttemptPlan, stepName: string, answers: Reco
 /** Sends one request of an attempt through the vault. */
 export function sendThroughVault(
   vault: InternalClient,
-  plan: AttemptPlan,
+  plan: Pick<AttemptPlan, 'merchant_id' | 'card_id' | 'attempt_id' | 'connection'>,
   connector: Connector,
   send: Pick<
     ForwardCall,
@@ -151,7 +151,17 @@ export function uncertain(cause: string): Outcome {
   return { kind: 'unknown', cause, psp_reference: null }
 }
 
-function wasNeverSent(error: unknown): boolean {
+/** Whether a call to the vault failed before it can have reached it. */
+export function wasNeverSent(error: unknown): boolean {
   const cause = (error as { cause?: unknown } | null)?.cause
   return cause instanceof NoAnswer && !cause.sent
+}
+
+/**
+ * Every send has ended, the last with the PSP's 500, or that 500 is what it saved under our key: then a send
+ * without an answer gets it too, if it arrives at all. A 502 to 504 may come from before the PSP.
+ */
+export function canLandNoMore(connector: Connector, { answer, unanswered_sends }: ForwardLooked): boolean {
+  if (answer?.status !== 500) return false
+  return unanswered_sends === 0 || connector.is_saved_answer?.(answer) === true
 }

@@ -28,6 +28,21 @@ export type PaymentStatus =
   | 'failed'
   | 'unknown'
 
+/**
+ * What may follow what, for a payment: the drawing in docs/payments.md is this table. What moved is not a status;
+ * a refund moves money and leaves the payment `captured`.
+ */
+export const paymentTransitions: Record<PaymentStatus, readonly PaymentStatus[]> = {
+  processing: ['requires_action', 'authorized', 'captured', 'declined', 'failed', 'unknown'],
+  unknown: ['processing', 'requires_action', 'authorized', 'captured', 'declined', 'failed'],
+  requires_action: ['canceled'],
+  authorized: ['captured', 'canceled'],
+  captured: [],
+  canceled: [],
+  declined: [],
+  failed: [],
+}
+
 /** States from which the answer, a look-up or a re-send may still settle an attempt. */
 export const openStates: readonly AttemptState[] = ['sending', 'pending', 'unknown']
 

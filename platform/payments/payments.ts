@@ -4,9 +4,7 @@
  */
 import type { KeyObject } from 'node:crypto'
 import type { Caller } from '@coffer/core/caller.ts'
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import type { Connector } from '@coffer/core/connector.ts'
-import { isCurrency } from '@coffer/core/currencies.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
@@ -15,13 +13,19 @@ import type { CardFacts, ConnectionFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { type AnswerTarget, createAnswers, type SerializePayment } from './answers.ts'
+import { type Answers, type AnswerTarget, createAnswers } from './answers.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
-import { type Ending, httpStatusOf, settlementOf, staysOpen } from './machine.ts'
-import type { IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
-import { createRouting } from './routing.ts'
+import { type Ending, httpStatusOf, type PaymentStatus, settlementOf, staysOpen } from './machine.ts'
+import { newPaymentOf, validate } from './new-payment.ts'
+import type { EarlierIntent, IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
+import { createRouting, type Route } from './routing.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
+
+/** Gives the JSON text of a payment as its response schema allows it. */
+export type SerializePayment = (payment: Payment) => string
+
+type PaymentAnswer = AnswerTarget & { serialize: SerializePayment }
 
 export type Payments = ReturnType<typeof createPayments>
 
@@ -58,7 +62,7 @@ export function createPayments(deps: PaymentsDeps) {
     plan: AttemptPlan,
     payment: Payment,
     ending: Ending,
-    answer: AnswerTarget,
+    answer: PaymentAnswer,
   ): Promise<StoredAnswer> {
     const settlement = settlementOf(ending)
     const settled = settledPayment(payment, ending, deps.clock.now())
@@ -75,7 +79,7 @@ export function createPayments(deps: PaymentsDeps) {
     })
     failpoint('platform.attempt.after_settle')
     // Somebody else has settled it in the meantime: what they wrote is the answer.
-    return changed ? stored : answers.current(plan.merchant_id, plan.payment_id, answer)
+    return changed ? stored : answers.current(answer)
   }
 
   /** Until the payment is settled; the client may have been answered before that. */
@@ -83,7 +87,7 @@ export function createPayments(deps: PaymentsDeps) {
     connector: Connector,
     plan: AttemptPlan,
     payment: Payment,
-    answer: AnswerTarget,
+    answer: PaymentAnswer,
   ): Promise<StoredAnswer> {
     const ending = await runAttempt(deps, connector, plan, deps.psp_deadline_ms)
     return settle(plan, payment, ending, answer)
@@ -106,9 +110,25 @@ export function createPayments(deps: PaymentsDeps) {
       serialize: SerializePayment,
     ): Promise<StoredAnswer> {
       validate(input)
-      const { connector, connection } = await routing.route(caller.merchant_id, input.connection ?? null)
+      const body_hmac = bodyHmac(deps.bodyKey, { ...input })
+      const answerFor = (paymentId: string): PaymentAnswer => ({
+        merchant_id: caller.merchant_id,
+        operation: 'payments.create',
+        idempotency_key: idempotencyKey,
+        serialize,
+        asItStands: () => asItStands(store, caller.merchant_id, paymentId, serialize),
+      })
+      let routed: Route
+      try {
+        routed = await routing.route(caller.merchant_id, input.connection ?? null)
+      } catch (error) {
+        // The account may be gone since the first request with this key, whose answer stays.
+        const earlier = await store.findIntent(caller.merchant_id, idempotencyKey, body_hmac)
+        if (earlier === undefined) throw error
+        return repeated(answers, earlier, answerFor)
+      }
+      const { connector, connection } = routed
       const { payment, plan } = newPaymentOf(caller, input, connector.psp, connection, deps.clock.now())
-      const answer = { idempotency_key: idempotencyKey, serialize }
       failpoint('platform.payments.before_intent')
       const intent = await insertIntent({
         ...caller,
@@ -117,31 +137,20 @@ export function createPayments(deps: PaymentsDeps) {
         psp: connector.psp,
         audit_id: newId('audit'),
         idempotency_key: idempotencyKey,
-        body_hmac: bodyHmac(deps.bodyKey, { ...input }),
+        body_hmac,
         resolve_after_ms: deps.psp_deadline_ms + 5_000,
         lease_ms: deps.answer_deadline_ms + 3_000,
         event_data: serialize(payment),
         card_is_known: false,
       })
       failpoint('platform.payments.after_intent')
-      switch (intent.verdict) {
-        case 'body_differs':
-          throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
-        case 'card_not_known':
-          throw new Failure('card_not_found', { param: 'card' })
-        case 'running':
-          throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
-        case 'repeated':
-          return intent.answer
-        case 'abandoned':
-          return answers.current(caller.merchant_id, intent.payment_id, answer)
-        case 'inserted': {
-          const work = carryOut(connector, plan, payment, answer)
-          const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
-          running.add(tracked)
-          return answers.inTime(work, caller.merchant_id, payment.id, answer)
-        }
-      }
+      if (intent.verdict === 'card_not_known') throw new Failure('card_not_found', { param: 'card' })
+      if (intent.verdict !== 'inserted') return repeated(answers, intent, answerFor)
+      const answer = answerFor(payment.id)
+      const work = carryOut(connector, plan, payment, answer)
+      const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
+      running.add(tracked)
+      return answers.inTime(work, answer, { payment_id: payment.id })
     },
 
     async get(merchantId: string, paymentId: string): Promise<Payment> {
@@ -160,6 +169,35 @@ export function createPayments(deps: PaymentsDeps) {
     async drain(): Promise<void> {
       while (running.size > 0) await Promise.all(running)
     },
+  }
+}
+
+async function asItStands(
+  store: PaymentStore,
+  merchantId: string,
+  paymentId: string,
+  serialize: SerializePayment,
+): Promise<StoredAnswer> {
+  const payment = await store.get(merchantId, paymentId)
+  if (payment === undefined) throw new Failure('internal_error')
+  return { status: httpStatusOf(payment.status as PaymentStatus), body: serialize(payment) }
+}
+
+/** The answer to a request whose key was used before. */
+async function repeated(
+  answers: Answers,
+  earlier: EarlierIntent,
+  answerFor: (paymentId: string) => PaymentAnswer,
+): Promise<StoredAnswer> {
+  switch (earlier.verdict) {
+    case 'body_differs':
+      throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+    case 'running':
+      throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
+    case 'repeated':
+      return earlier.answer
+    case 'abandoned':
+      return answers.current(answerFor(earlier.payment_id))
   }
 }
 
@@ -187,82 +225,6 @@ async function isKnownToVault(vault: InternalClient, merchantId: string, cardId:
     if (error instanceof Failure && error.code === 'not_found') return false
     throw error
   }
-}
-
-function validate(input: NewPayment): void {
-  if (!isCurrency(input.currency)) throw new Failure('currency_unknown', { param: 'currency' })
-  const texts: [string, string | undefined][] = [
-    ['reference', input.reference],
-    ...Object.entries(input.metadata ?? {}).flatMap(([name, value]): [string, string][] => [
-      ['metadata', name],
-      ['metadata', value],
-    ]),
-  ]
-  for (const [param, value] of texts) {
-    if (value === undefined) continue
-    if (looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
-    // Two braces mean a place for card data in a request to a PSP; a merchant's own text must not make one.
-    if (value.includes('{{'))
-      throw new Failure('invalid_request', { param, detail: `${param} must not hold '{{'.` })
-  }
-}
-
-function newPaymentOf(
-  caller: Caller,
-  input: NewPayment,
-  psp: string,
-  connection: AttemptPlan['connection'],
-  now: Date,
-): { payment: Payment; plan: AttemptPlan } {
-  const at = now.toISOString()
-  const paymentId = newId('payment', now.getTime())
-  const attemptId = newId('attempt', now.getTime())
-  const capture = input.capture ?? 'automatic'
-  const initiator = input.initiator ?? 'customer'
-  const reference = input.reference ?? null
-  const payment: Payment = {
-    id: paymentId,
-    object: 'payment',
-    status: 'processing',
-    amount: input.amount,
-    amount_authorized: 0,
-    amount_captured: 0,
-    currency: input.currency,
-    card: input.card,
-    capture,
-    initiator,
-    reference,
-    metadata: input.metadata ?? {},
-    decline: null,
-    failure: null,
-    attempts: [
-      {
-        id: attemptId,
-        object: 'attempt',
-        status: 'sending',
-        connection: connection.connection_id,
-        psp,
-        psp_reference: null,
-        network_transaction_id: null,
-        created_at: at,
-      },
-    ],
-    created_at: at,
-    updated_at: at,
-  }
-  const plan: AttemptPlan = {
-    merchant_id: caller.merchant_id,
-    payment_id: paymentId,
-    attempt_id: attemptId,
-    card_id: input.card,
-    connection,
-    amount_minor: BigInt(input.amount),
-    currency: input.currency,
-    capture,
-    initiator,
-    reference,
-  }
-  return { payment, plan }
 }
 
 /** The payment as it is once its only open attempt has ended this way. */

@@ -55,6 +55,9 @@ export type IntentInserted =
   | { verdict: 'body_differs' }
   | { verdict: 'card_not_known' }
 
+/** What became of the first request with a key. */
+export type EarlierIntent = Exclude<IntentInserted, { verdict: 'inserted' | 'card_not_known' }>
+
 type IntentRow = {
   inserted: boolean
   card_is_known: boolean
@@ -155,10 +158,19 @@ function intentsStatement(entries: IntentInsert[]): Statement {
 function intentOf(row: IntentRow): IntentInserted | undefined {
   if (row.inserted) return { verdict: 'inserted' }
   if (row.object_id === null) return row.card_is_known ? undefined : { verdict: 'card_not_known' }
+  return earlierIntent({ ...row, object_id: row.object_id })
+}
+
+function earlierIntent(
+  row: Omit<IntentRow, 'inserted' | 'card_is_known'> & { object_id: string },
+): EarlierIntent {
   if (!row.same_body) return { verdict: 'body_differs' }
-  if (row.response_status !== null)
-    return { verdict: 'repeated', answer: { status: row.response_status, body: row.response_body! } }
-  return row.leased ? { verdict: 'running' } : { verdict: 'abandoned', payment_id: row.object_id }
+  if (row.response_status !== null) {
+    const answer = { status: row.response_status, body: row.response_body! }
+    return { verdict: 'repeated', answer }
+  }
+  if (row.leased) return { verdict: 'running' }
+  return { verdict: 'abandoned', payment_id: row.object_id }
 }
 
 export type SettlementUpdate = {
@@ -188,10 +200,13 @@ const settleText = `
     where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state = any($20)
     returning state
   ), paid as (
-    update payments set status = $10, decline = $11, failure = $12, updated_at = $5
+    update payments set status = $10, decline = $11, failure = $12, updated_at = $5,
+      authorized_minor = case when 'authorization' = any($14::text[]) then $13 else 0 end,
+      captured_minor = case when 'capture' = any($14::text[]) then $13 else 0 end,
+      capture_reserved_minor = case when 'capture' = any($14::text[]) then $13 else 0 end
     where merchant_id = $1 and payment_id = $3 and exists (select from changed)
   ), moved as (
-    insert into payment_entries (merchant_id, payment_id, attempt_id, kind, amount_minor, created_at)
+    insert into payment_entries (merchant_id, payment_id, source_id, kind, amount_minor, created_at)
     select $1, $3, $2, kind, $13, $5 from unnest($14::text[]) as kind where exists (select from changed)
   ), told as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
@@ -294,20 +309,40 @@ async function intentsWritten(
 
 const jsonOrNull = (value: unknown) => (value === null ? null : JSON.stringify(value))
 
+export type AnswerKey = { merchant_id: string; operation: string; idempotency_key: string }
+
+/** Keeps the first answer of a key, and gives the one that is kept. */
 export async function storeAnswer(
   database: Database,
-  merchantId: string,
-  idempotencyKey: string,
+  key: AnswerKey,
   answer: StoredAnswer,
 ): Promise<StoredAnswer> {
-  const rows = await database.commit<{ response_status: number; response_body: string }>([merchantId], {
+  const rows = await database.commit<{ response_status: number; response_body: string }>([key.merchant_id], {
     name: 'store_answer',
     text: `update idempotency_records
-           set response_status = coalesce(response_status, $3), response_body = coalesce(response_body, $4)
-           where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $2
+           set response_status = coalesce(response_status, $4), response_body = coalesce(response_body, $5)
+           where merchant_id = $1 and operation = $2 and idempotency_key = $3
            returning response_status, response_body`,
-    values: [merchantId, idempotencyKey, answer.status, answer.body],
+    values: [key.merchant_id, key.operation, key.idempotency_key, answer.status, answer.body],
   })
   const kept = rows[0]
   return kept === undefined ? answer : { status: kept.response_status, body: kept.response_body }
+}
+
+/** What became of an earlier request with this key, where there was one: nothing is written. */
+export async function findIntent(
+  database: Database,
+  merchantId: string,
+  idempotencyKey: string,
+  bodyHmac: Buffer,
+): Promise<EarlierIntent | undefined> {
+  const rows = await database.read<IntentRow & { object_id: string }>([merchantId], {
+    name: 'find_intent',
+    text: `select body_hmac = $3 as same_body, lease_until > now() as leased, object_id, response_status,
+             response_body
+           from idempotency_records
+           where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $2`,
+    values: [merchantId, idempotencyKey, bodyHmac],
+  })
+  return rows[0] && earlierIntent(rows[0])
 }

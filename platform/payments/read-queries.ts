@@ -1,5 +1,5 @@
 /** Payments as they are read: whole, with what moved and with their attempts. */
-import type { Database } from '@coffer/core/postgres.ts'
+import type { Database, Query, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
 import type { AttemptPlan } from './attempt.ts'
 import type { AttemptState } from './machine.ts'
@@ -14,8 +14,10 @@ type PaymentRow = Omit<
   | 'amount'
   | 'amount_authorized'
   | 'amount_captured'
+  | 'amount_refunded'
   | 'card'
   | 'attempts'
+  | 'operations'
   | 'created_at'
   | 'updated_at'
 > & {
@@ -23,31 +25,48 @@ type PaymentRow = Omit<
   amount_minor: bigint
   amount_authorized: bigint
   amount_captured: bigint
+  amount_refunded: bigint
   card_id: string
-  attempts: (Omit<Payment['attempts'][number], 'created_at'> & { created_at: string })[]
+  attempts: Payment['attempts']
+  operations: Payment['operations'] | null
   created_at: Date
   updated_at: Date
 }
 
+/** Of an attempt or an operation: nobody but a person is expected to settle it. */
+const isParked = '(parked_at is not null and resolve_at is not null)'
+
+/** Everything shown of an operation; `operations` and `payments` are in scope. */
+const operationJson = `json_build_object('id', operation_id, 'object', kind, 'payment', operations.payment_id,
+      'status', state, 'amount', operations.amount_minor, 'currency', payments.currency, 'reason', reason,
+      'psp_reference', psp_reference, 'failure', operations.failure, 'parked', ${isParked},
+      'created_at', operations.created_at, 'updated_at', operations.updated_at)`
+
 /** Everything shown of a payment; `payments` is in scope. */
 const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
   payments.card_id, payments.capture, payments.initiator, payments.reference, payments.metadata, payments.decline,
-  payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts`
+  payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations`
 const paymentSides = `
   cross join lateral (
     select coalesce(sum(amount_minor) filter (where kind = 'authorization'), 0)::bigint as amount_authorized,
-      coalesce(sum(amount_minor) filter (where kind = 'capture'), 0)::bigint as amount_captured
+      coalesce(sum(amount_minor) filter (where kind = 'capture'), 0)::bigint as amount_captured,
+      coalesce(sum(amount_minor) filter (where kind = 'refund'), 0)::bigint as amount_refunded
     from payment_entries
     where merchant_id = payments.merchant_id and payment_id = payments.payment_id) moved
   cross join lateral (
     select json_agg(json_build_object('id', attempt_id, 'object', 'attempt', 'status', state,
       'connection', connection_id, 'psp', psp, 'psp_reference', psp_reference,
-      'network_transaction_id', network_transaction_id, 'created_at', created_at) order by attempt_id) as attempts
+      'network_transaction_id', network_transaction_id, 'parked', ${isParked},
+      'created_at', created_at) order by attempt_id) as attempts
     from attempts
-    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) tried`
+    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) tried
+  cross join lateral (
+    select json_agg(${operationJson} order by operation_id) as operations
+    from operations
+    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) done`
 
-export async function findPayments(database: Database, keys: PaymentKey[]): Promise<(Payment | undefined)[]> {
-  const rows = await database.read<PaymentRow & { place: bigint }>(merchantsOf(keys), {
+function findStatement(keys: PaymentKey[]): Statement {
+  return {
     name: 'find_payments',
     text: `select wanted.place, ${paymentColumns}
            from unnest($1::text[], $2::text[]) with ordinality as wanted (merchant_id, payment_id, place)
@@ -56,7 +75,18 @@ export async function findPayments(database: Database, keys: PaymentKey[]): Prom
              where merchant_id = wanted.merchant_id and payment_id = wanted.payment_id limit 1) payments
            ${paymentSides}`,
     values: columnsOf(keys, ['merchant_id', 'payment_id']),
-  })
+  }
+}
+
+/** A payment as a transaction sees it that has it locked. */
+export async function findPaymentWithin(query: Query, key: PaymentKey): Promise<Payment> {
+  const [row] = await query<PaymentRow>(findStatement([key]))
+  if (row === undefined) throw new Error('a payment that is locked cannot be read')
+  return paymentOf(row)
+}
+
+export async function findPayments(database: Database, keys: PaymentKey[]): Promise<(Payment | undefined)[]> {
+  const rows = await database.read<PaymentRow & { place: bigint }>(merchantsOf(keys), findStatement(keys))
   const found: (Payment | undefined)[] = new Array(keys.length).fill(undefined)
   for (const row of rows) found[Number(row.place) - 1] = paymentOf(row)
   return found
@@ -88,6 +118,9 @@ export async function listPayments(
   return rows.map(paymentOf)
 }
 
+/** PostgreSQL writes times in JSON in its own way. */
+const isoTime = (text: string) => new Date(text).toISOString()
+
 function paymentOf(row: PaymentRow): Payment {
   return {
     id: row.payment_id,
@@ -96,6 +129,7 @@ function paymentOf(row: PaymentRow): Payment {
     amount: Number(row.amount_minor),
     amount_authorized: Number(row.amount_authorized),
     amount_captured: Number(row.amount_captured),
+    amount_refunded: Number(row.amount_refunded),
     currency: row.currency,
     card: row.card_id,
     capture: row.capture,
@@ -104,9 +138,11 @@ function paymentOf(row: PaymentRow): Payment {
     metadata: row.metadata,
     decline: row.decline,
     failure: row.failure,
-    attempts: row.attempts.map((attempt) => ({
-      ...attempt,
-      created_at: new Date(attempt.created_at).toISOString(),
+    attempts: row.attempts.map((attempt) => ({ ...attempt, created_at: isoTime(attempt.created_at) })),
+    operations: (row.operations ?? []).map((operation) => ({
+      ...operation,
+      created_at: isoTime(operation.created_at),
+      updated_at: isoTime(operation.updated_at),
     })),
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),

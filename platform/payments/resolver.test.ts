@@ -14,6 +14,7 @@ import {
 import type { ForwardCall, ForwardLooked, ForwardResult } from '@coffer/core/internal-api.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
+import { createOperationStore } from '../operations/store.ts'
 import type { AttemptPlan } from './attempt.ts'
 import { startResolver } from './resolver.ts'
 import type { Payment } from './schemas.ts'
@@ -31,6 +32,7 @@ import {
 
 const postgres = await startTestPostgres({ after })
 const store = createPaymentStore(postgres.open('coffer_platform_service'))
+const operationStore = createOperationStore(postgres.open('coffer_platform_service'))
 const relayDatabase = postgres.open('coffer_platform_relay')
 
 type Told = {
@@ -61,6 +63,7 @@ async function resolved(t: TestContext, told: Told): Promise<Resolved> {
   })
   const resolver = startResolver({
     store,
+    operationStore,
     relayDatabase,
     vault: vault.client,
     connectors: new Map([['stripe', connector]]),

@@ -14,7 +14,16 @@ import { startMeasuring } from '@coffer/core/measuring.ts'
 import { gauge } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { type AttemptPlan, authorizeInputOf, sendThroughVault, stepContextOf, uncertain } from './attempt.ts'
+import { resolveOperation } from '../operations/resolve.ts'
+import type { OperationStore } from '../operations/store.ts'
+import {
+  type AttemptPlan,
+  authorizeInputOf,
+  canLandNoMore,
+  sendThroughVault,
+  stepContextOf,
+  uncertain,
+} from './attempt.ts'
 import { type Ending, settlementOf, staysOpen } from './machine.ts'
 import { settledPayment } from './payments.ts'
 import * as queries from './resolver-queries.ts'
@@ -23,6 +32,7 @@ import type { PaymentStore } from './store.ts'
 
 export type ResolverDeps = {
   store: PaymentStore
+  operationStore: OperationStore
   relayDatabase: Database
   vault: InternalClient
   connectors: ReadonlyMap<string, Connector>
@@ -40,7 +50,11 @@ const troublePauseMs = 1_000
 
 const oldestUnknown = gauge(
   'coffer_oldest_unknown_attempt_seconds',
-  'Age of the oldest attempt without a known outcome.',
+  'Age of the oldest attempt, capture, cancel or refund without a known outcome.',
+)
+const parkedCount = gauge(
+  'coffer_parked_attempts',
+  'Attempts, captures, cancels and refunds that are not expected to settle by themselves.',
 )
 
 export function startResolver(deps: ResolverDeps): Resolver {
@@ -50,10 +64,14 @@ export function startResolver(deps: ResolverDeps): Resolver {
     while (!stopping.signal.aborted) {
       let pauseMs = idlePauseMs
       try {
-        const claimed = await queries.claimDue(deps.relayDatabase, claimedMax)
-        if (claimed.length > 0) failpoint('platform.resolver.after_claim')
-        await Promise.all(claimed.map((due) => resolve(deps, due)))
-        if (claimed.length === claimedMax) pauseMs = 0
+        const attempts = await queries.claimDue(deps.relayDatabase, 'attempts', claimedMax)
+        const operations = await queries.claimDue(deps.relayDatabase, 'operations', claimedMax)
+        if (attempts.length + operations.length > 0) failpoint('platform.resolver.after_claim')
+        await Promise.all([
+          ...attempts.map((due) => resolve(deps, due)),
+          ...operations.map((due) => resolveOperation(deps, due)),
+        ])
+        if (attempts.length === claimedMax || operations.length === claimedMax) pauseMs = 0
       } catch (error) {
         deps.log.warn({ error }, 'the resolver could not go on; it tries again')
         pauseMs = troublePauseMs
@@ -62,9 +80,11 @@ export function startResolver(deps: ResolverDeps): Resolver {
     }
   }
 
-  const measuring = startMeasuring(async () =>
-    oldestUnknown.set(await queries.oldestUnknownSeconds(deps.relayDatabase)),
-  )
+  const measuring = startMeasuring(async () => {
+    const open = await queries.openSummary(deps.relayDatabase)
+    oldestUnknown.set(open.oldest_seconds)
+    parkedCount.set(open.parked)
+  })
   const looping = loop()
   return {
     async stop() {
@@ -130,15 +150,6 @@ function recordedOutcome(
   return told.kind === 'rejected' && looked.sends > 1 ? uncertain('rejected_on_repeat') : told
 }
 
-/**
- * Every send has ended, the last with the PSP's 500, or that 500 is what it saved under our key: then a send
- * without an answer gets it too, if it arrives at all. A 502 to 504 may come from before the PSP.
- */
-function canLandNoMore(connector: Connector, { answer, unanswered_sends }: ForwardLooked): boolean {
-  if (answer?.status !== 500) return false
-  return unanswered_sends === 0 || connector.is_saved_answer?.(answer) === true
-}
-
 async function lookUp(
   deps: ResolverDeps,
   connector: Connector,
@@ -201,7 +212,7 @@ async function settle(
   const settlement = settlementOf(ending)
   const stillOpen = staysOpen(settlement)
   if (stillOpen && due.state === settlement.attempt_state) {
-    await queries.askAgain(deps.relayDatabase, due)
+    await queries.askAgain(deps.relayDatabase, 'attempts', due)
     return
   }
   const payment = await deps.store.get(plan.merchant_id, plan.payment_id)

@@ -1,9 +1,10 @@
 /** The wire shape of a payment. */
-import { declineActions, declineReasons } from '@coffer/core/connector.ts'
+import { declineActions, declineReasons, refundReasons } from '@coffer/core/connector.ts'
 import { idPattern } from '@coffer/core/ids.ts'
 import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
 import { type Static, Type } from 'typebox'
+import { operationKinds } from '../operations/machine.ts'
 
 const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
   Type.Union([schema, Type.Null()])
@@ -43,6 +44,8 @@ const decline = Type.Object({
   network_advice_code: orNull(Type.String()),
 })
 
+const parked = Type.Boolean({ description: 'It does not settle by itself any more: a person has to look.' })
+
 const attempt = Type.Object({
   id: Type.String({ pattern: idPattern('attempt') }),
   object: Type.Literal('attempt'),
@@ -51,8 +54,28 @@ const attempt = Type.Object({
   psp: Type.String(),
   psp_reference: orNull(Type.String()),
   network_transaction_id: orNull(Type.String()),
+  parked,
   created_at: Type.String(),
 })
+
+const failure = orNull(Type.Object({ code: Type.String(), message: Type.String() }))
+
+/** What is done to a payment after its authorization. */
+export const operation = Type.Object({
+  id: Type.String({ pattern: idPattern('operation') }),
+  object: Type.Enum([...operationKinds]),
+  payment: Type.String({ pattern: idPattern('payment') }),
+  status: Type.String({ description: 'sending, pending, unknown, succeeded or failed.' }),
+  amount: Type.Integer({ description: 'What is captured, given back, or let go of.' }),
+  currency: Type.String(),
+  reason: orNull(Type.String()),
+  psp_reference: orNull(Type.String()),
+  failure,
+  parked,
+  created_at: Type.String(),
+  updated_at: Type.String(),
+})
+export type Operation = Static<typeof operation>
 
 export const payment = Type.Object({
   id: Type.String({ pattern: idPattern('payment') }),
@@ -63,6 +86,7 @@ export const payment = Type.Object({
   amount: Type.Integer(),
   amount_authorized: Type.Integer(),
   amount_captured: Type.Integer(),
+  amount_refunded: Type.Integer(),
   currency: Type.String(),
   card: Type.String(),
   capture: Type.String(),
@@ -70,15 +94,31 @@ export const payment = Type.Object({
   reference: orNull(Type.String()),
   metadata: metadataShown,
   decline: orNull(decline),
-  failure: orNull(Type.Object({ code: Type.String(), message: Type.String() })),
+  failure,
   attempts: Type.Array(attempt),
+  operations: Type.Array(operation),
   created_at: Type.String(),
   updated_at: Type.String(),
 })
 export type Payment = Static<typeof payment>
 export type PaymentAttempt = Static<typeof attempt>
 
+const amount = Type.Optional(
+  Type.Integer({
+    minimum: 1,
+    maximum: Number(amountMinorMax),
+    description: 'All that is left, if left out.',
+  }),
+)
+export const newCapture = Type.Object({ amount }, { additionalProperties: false })
+export const newCancel = Type.Object({}, { additionalProperties: false })
+export const newRefund = Type.Object(
+  { amount, reason: Type.Optional(Type.Enum([...refundReasons])) },
+  { additionalProperties: false },
+)
+
 export const paymentId = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) })
+export const refundList = Type.Object({ data: Type.Array(operation), next_cursor: Type.Null() })
 export const paymentList = Type.Object({
   data: Type.Array(payment),
   next_cursor: orNull(Type.String()),

@@ -188,11 +188,13 @@ test('whoever settles first decides, whatever comes in which order; a late succe
 test('what is settled has its answer stored once: the first, whoever settles later', async () => {
   const plan = await started()
   const first = { status: 202, body: '{"first":true}' }
-  assert.deepEqual(await store.storeAnswer(plan.merchant_id, plan.payment_id, first), first)
-  assert.deepEqual(
-    await store.storeAnswer(plan.merchant_id, plan.payment_id, { status: 201, body: '{}' }),
-    first,
-  )
+  const key = {
+    merchant_id: plan.merchant_id,
+    operation: 'payments.create',
+    idempotency_key: plan.payment_id,
+  }
+  assert.deepEqual(await store.storeAnswer(key, first), first)
+  assert.deepEqual(await store.storeAnswer(key, { status: 201, body: '{}' }), first)
   assert.equal(await settle(plan, approved), true)
   const repeated = await store.insertIntent(
     intentOf(newPlan({ merchant_id: plan.merchant_id }), { idempotency_key: plan.payment_id }),

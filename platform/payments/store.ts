@@ -38,8 +38,11 @@ export function createPaymentStore(database: Database) {
       return written.kind === 'settlement' && written.applied
     },
     /** Keeps the first answer of a key, and gives the one that is kept. */
-    storeAnswer: (merchantId: string, idempotencyKey: string, answer: StoredAnswer): Promise<StoredAnswer> =>
-      queries.storeAnswer(database, merchantId, idempotencyKey, answer),
+    storeAnswer: (key: queries.AnswerKey, answer: StoredAnswer): Promise<StoredAnswer> =>
+      queries.storeAnswer(database, key, answer),
+    /** What became of an earlier request with a key. */
+    findIntent: (merchantId: string, idempotencyKey: string, bodyHmac: Buffer) =>
+      queries.findIntent(database, merchantId, idempotencyKey, bodyHmac),
     get: (merchantId: string, paymentId: string): Promise<Payment | undefined> =>
       lookups.add({ merchant_id: merchantId, payment_id: paymentId }),
     list: (merchantId: string, filter: reads.PaymentFilter): Promise<Payment[]> =>

@@ -128,3 +128,9 @@ export const cardLast4 = (call: Call, choice: MethodChoice, fallback: string | n
   choice.card?.number.slice(-4) ??
   call.state.get('payment_method', call.account, choice.id ?? fallback)?.last4 ??
   null
+
+/** Of the card an intent was charged to, for a fault that is meant for it. */
+export function intentLast4(call: Call, intent: string | undefined): string | null {
+  const { payment_method = null } = call.state.get('payment_intent', call.account, intent ?? null) ?? {}
+  return call.state.get('payment_method', call.account, payment_method)?.last4 ?? null
+}

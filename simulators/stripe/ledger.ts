@@ -17,6 +17,7 @@ const releasedAmount = (charge: Charge) =>
   charge.captured || charge.canceled ? charge.amount - charge.amount_captured : 0
 
 export function ledgerRows(state: State): LedgerRow[] {
+  const refunds = Map.groupBy([...state.newestFirst('refund')].reverse(), ({ charge }) => charge)
   const rows: LedgerRow[] = []
   for (const charge of state.newestFirst('charge')) {
     rows.push({
@@ -29,6 +30,9 @@ export function ledgerRows(state: State): LedgerRow[] {
       idempotency_key: charge.idempotency_key,
       amount_captured: charge.amount_captured,
       amount_refunded: charge.amount_refunded - releasedAmount(charge),
+      refunds: (refunds.get(charge.id) ?? []).map(({ id, amount, metadata, idempotency_key }) => ({
+        ...{ id, reference: metadata.coffer_refund ?? null, amount, idempotency_key },
+      })),
       created_at: new Date(charge.created_ms).toISOString(),
     })
   }

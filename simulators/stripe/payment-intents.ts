@@ -8,6 +8,7 @@ import { newId, newSecret } from './ids.ts'
 import {
   cardLast4,
   chosenMethod,
+  intentLast4,
   readAmount,
   readMethodChoice,
   readOptions,
@@ -158,6 +159,7 @@ function prepareCapture(call: Call): Prepared {
   const metadata = readMetadata(call.parameters)
   const expand = readExpansions(call, intentExpansions)
   return {
+    card_last4: intentLast4(call, call.id),
     execute() {
       const found = intentIn(call, ['requires_capture'], 'captured')
       const charge = call.state.get('charge', call.account, found.latest_charge)!
@@ -196,6 +198,7 @@ function prepareCancel(call: Call): Prepared {
   const reason = call.parameters.oneOf('cancellation_reason', cancellationReasons) ?? null
   const expand = readExpansions(call, intentExpansions)
   return {
+    card_last4: intentLast4(call, call.id),
     execute() {
       const statuses = [
         'requires_payment_method',

@@ -4,6 +4,7 @@ import { answerWith, type Call, type Endpoint, type Prepared, readExpansions } f
 import { missingParameter, noSuch, StripeError } from './errors.ts'
 import { readMetadata } from './form.ts'
 import { newId } from './ids.ts'
+import { intentLast4 } from './intent-input.ts'
 import { referenceOf } from './payment-intents.ts'
 import type { Charge, Refund } from './state.ts'
 
@@ -74,7 +75,8 @@ function prepareCreate(call: Call): Prepared {
   const metadata = readMetadata(parameters)
   const expand = readExpansions(call, refundExpansions)
   return {
-    reference: referenceOf(metadata, null),
+    card_last4: intentLast4(call, named.payment_intent),
+    reference: metadata.coffer_refund ?? referenceOf(metadata, null),
     execute() {
       const charge = findCharge(call, named)
       const amount = refundableAmount(charge, asked)
@@ -90,6 +92,7 @@ function prepareCreate(call: Call): Prepared {
         currency: charge.currency,
         reason,
         pending_until_ms: method?.scenario === 'refund_pending' ? call.now_ms + pending_ms : 0,
+        idempotency_key: call.idempotency_key,
         metadata,
       }
       const changed = { ...charge, amount_refunded: charge.amount_refunded + amount }

@@ -97,6 +97,7 @@ export type Refund = {
   currency: string
   reason: string | null
   pending_until_ms: number
+  idempotency_key: string | null
   metadata: Metadata
 }
 

@@ -18,12 +18,13 @@ function paymentOf(fields: Partial<Payment> = {}): Payment {
   const amount = fields.status === undefined || fields.status === 'captured' ? 100 : 0
   return {
     ...{ id: 'pay_1', object: 'payment', status: 'captured', amount: 100, currency: 'EUR', card: 'card_1' },
-    ...{ amount_authorized: amount, amount_captured: amount, capture: 'automatic', initiator: 'customer' },
+    ...{ amount_authorized: amount, amount_captured: amount, amount_refunded: 0, capture: 'automatic' },
+    ...{ initiator: 'customer', operations: [] },
     ...{ reference: 'order 1', metadata: {}, decline: null, failure: null, created_at: '', updated_at: '' },
     attempts: [
       {
         ...{ id: 'att_1', object: 'attempt', status: 'approved', connection: 'con_1', psp: 'stripe' },
-        ...{ psp_reference: 'pi_1', network_transaction_id: null, created_at: '' },
+        ...{ psp_reference: 'pi_1', network_transaction_id: null, parked: false, created_at: '' },
       },
     ],
     ...fields,
@@ -41,6 +42,7 @@ function chargeOf(fields: Partial<LedgerRow> = {}): LedgerRow {
       created_at: '',
     },
     ...{ status: 'succeeded', idempotency_key: null, amount_captured: 100, amount_refunded: 0 },
+    refunds: [],
     ...fields,
   }
 }

@@ -39,7 +39,8 @@ type InsertedRow = { [Name in keyof ForwardCard]: ForwardCard[Name] | null } & {
 
 /**
  * Records a batch of sends and gives each its card, in one transaction. A send is refused where the card or
- * version is not the merchant's, or the attempt has used another card or connection before.
+ * version it needs is not the merchant's, or the attempt has used another card or connection before. One without
+ * a mark of the card needs none: a payment is looked up and refunded whatever has become of its card.
  */
 const insertForwardsText = `
   with input as materialized (
@@ -63,7 +64,7 @@ const insertForwardsText = `
         and send_number = input.send_number limit 1) other
   ), refused as materialized (
     select place from input
-    where not exists (select from found where found.place = input.place)
+    where (needs_card and not exists (select from found where found.place = input.place))
       or exists (
         select from forwards
         where merchant_id = input.merchant_id and attempt_id = input.attempt_id
@@ -73,7 +74,7 @@ const insertForwardsText = `
       card_version_id, role, request_id, moves_money, answers)
     select merchant_id, attempt_id, step, send_number, forward_id, 'recorded', connection_id, card_id,
       found.card_version_id, role, request_id, moves_money, answers
-    from input join found using (place)
+    from input left join found using (place)
     where place not in (select place from refused)
     order by merchant_id, attempt_id, step, send_number
     on conflict do nothing

@@ -1,0 +1,164 @@
+/**
+ * What is done to a payment after its authorization. As with a payment: the intent is committed, with the amount
+ * it reserves, before anything is sent; the result when it is known; the answer when there is a result or the
+ * deadline has come.
+ */
+import type { KeyObject } from 'node:crypto'
+import type { Caller } from '@coffer/core/caller.ts'
+import type { Connector } from '@coffer/core/connector.ts'
+import { Failure } from '@coffer/core/errors.ts'
+import { failpoint } from '@coffer/core/failpoint.ts'
+import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { isId, newId } from '@coffer/core/ids.ts'
+import type { InternalClient } from '@coffer/core/internal-client.ts'
+import type { Log } from '@coffer/core/log.ts'
+import type { Clock } from '@coffer/core/time.ts'
+import { type AnswerTarget, createAnswers } from '../payments/answers.ts'
+import type { Operation } from '../payments/schemas.ts'
+import type { PaymentStore } from '../payments/store.ts'
+import {
+  type OperationEnding,
+  type OperationKind,
+  openOperationStates,
+  operationHttpStatusOf,
+  operationSettlementOf,
+} from './machine.ts'
+import { idempotencyOperationOf, type OperationPlan } from './queries.ts'
+import { runOperation } from './run.ts'
+import type { OperationStore } from './store.ts'
+
+export type Operations = ReturnType<typeof createOperations>
+
+export type OperationsDeps = {
+  store: PaymentStore
+  operationStore: OperationStore
+  vault: InternalClient
+  connectors: ReadonlyMap<string, Connector>
+  bodyKey: KeyObject
+  clock: Clock
+  log: Log
+  psp_deadline_ms: number
+  answer_deadline_ms: number
+}
+
+/** Gives the JSON text of an operation as its response schema allows it. */
+export type SerializeOperation = (operation: Operation) => string
+
+export type OperationAsked = { kind: OperationKind; amount: number | null; reason: string | null }
+
+/** An outcome that is not known is asked for soon: most often the PSP has it by then. */
+const firstLookMs = 1_000
+
+export function createOperations(deps: OperationsDeps) {
+  const { store, operationStore } = deps
+  const answers = createAnswers(deps)
+  const running = new Set<Promise<unknown>>()
+
+  async function findOperation(merchantId: string, paymentId: string, operationId: string) {
+    const payment = await store.get(merchantId, paymentId)
+    return payment?.operations.find(({ id }) => id === operationId)
+  }
+
+  async function settle(
+    plan: OperationPlan,
+    ending: OperationEnding,
+    answer: AnswerTarget & { serialize: SerializeOperation },
+  ): Promise<StoredAnswer> {
+    const settlement = operationSettlementOf(ending)
+    const stored = (operation: Operation) => answerOf(operation, answer.serialize)
+    failpoint('platform.operation.before_settle')
+    const settled = await operationStore.settle({
+      plan,
+      settlement,
+      at: deps.clock.now(),
+      resolve_after_ms: openOperationStates.includes(settlement.state) ? firstLookMs : null,
+      answer: { idempotency_key: answer.idempotency_key, answerOf: stored },
+      by_hand: null,
+    })
+    failpoint('platform.operation.after_settle')
+    // Somebody else has settled it in the meantime: what they wrote is the answer.
+    return settled === undefined ? answers.current(answer) : stored(settled)
+  }
+
+  return {
+    /** Begins an operation. @throws Failure before anything is written, or for a repeated key as the draft says. */
+    async start(
+      caller: Caller,
+      paymentId: string,
+      asked: OperationAsked,
+      idempotencyKey: string,
+      serialize: SerializeOperation,
+    ): Promise<StoredAnswer> {
+      if (!isId('payment', paymentId)) throw new Failure('not_found')
+      const { kind, amount, reason } = asked
+      const answerFor = (operationId: string) => ({
+        merchant_id: caller.merchant_id,
+        operation: idempotencyOperationOf(kind),
+        idempotency_key: idempotencyKey,
+        serialize,
+        async asItStands() {
+          const operation = await findOperation(caller.merchant_id, paymentId, operationId)
+          if (operation === undefined) throw new Failure('internal_error')
+          return answerOf(operation, serialize)
+        },
+      })
+      failpoint('platform.operation.before_intent')
+      const at = deps.clock.now()
+      const intent = await operationStore.insert({
+        ...caller,
+        payment_id: paymentId,
+        operation_id: newId('operation', at.getTime()),
+        kind,
+        amount_minor: amount === null ? null : BigInt(amount),
+        reason,
+        connectors: deps.connectors,
+        idempotency_key: idempotencyKey,
+        body_hmac: bodyHmac(deps.bodyKey, { payment: paymentId, amount, reason }),
+        resolve_after_ms: deps.psp_deadline_ms + 5_000,
+        lease_ms: deps.answer_deadline_ms + 3_000,
+        at,
+      })
+      failpoint('platform.operation.after_intent')
+      switch (intent.verdict) {
+        case 'body_differs':
+          throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+        case 'running':
+          throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
+        case 'repeated':
+          return intent.answer
+        case 'abandoned':
+          return answers.current(answerFor(intent.operation_id))
+        case 'inserted': {
+          const { plan } = intent
+          const connector = deps.connectors.get(plan.psp)!
+          const answer = answerFor(plan.operation_id)
+          const carryOut = async () =>
+            settle(
+              plan,
+              await runOperation(deps, connector, connector[kind]!, plan, deps.psp_deadline_ms),
+              answer,
+            )
+          const work = carryOut()
+          const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
+          running.add(tracked)
+          return answers.inTime(work, answer, { payment_id: paymentId })
+        }
+      }
+    },
+
+    /** A payment's refunds, oldest first. */
+    async refunds(merchantId: string, paymentId: string): Promise<Operation[]> {
+      const payment = isId('payment', paymentId) ? await store.get(merchantId, paymentId) : undefined
+      if (payment === undefined) throw new Failure('not_found')
+      return payment.operations.filter(({ object }) => object === 'refund')
+    },
+
+    async drain(): Promise<void> {
+      while (running.size > 0) await Promise.all(running)
+    },
+  }
+}
+
+function answerOf(operation: Operation, serialize: SerializeOperation): StoredAnswer {
+  return { status: operationHttpStatusOf(operation.status), body: serialize(operation) }
+}

@@ -1,0 +1,88 @@
+/** A payment as it begins: what was asked for, checked, and the plan of its first attempt. */
+import type { Caller } from '@coffer/core/caller.ts'
+import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import { isCurrency } from '@coffer/core/currencies.ts'
+import { Failure } from '@coffer/core/errors.ts'
+import { newId } from '@coffer/core/ids.ts'
+import type { AttemptPlan } from './attempt.ts'
+import type { NewPayment, Payment } from './schemas.ts'
+
+/** What a schema cannot say. @throws Failure */
+export function validate(input: NewPayment): void {
+  if (!isCurrency(input.currency)) throw new Failure('currency_unknown', { param: 'currency' })
+  const texts: [string, string | undefined][] = [
+    ['reference', input.reference],
+    ...Object.entries(input.metadata ?? {}).flatMap(([name, value]): [string, string][] => [
+      ['metadata', name],
+      ['metadata', value],
+    ]),
+  ]
+  for (const [param, value] of texts) {
+    if (value === undefined) continue
+    if (looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
+    // Two braces mean a place for card data in a request to a PSP; a merchant's own text must not make one.
+    if (value.includes('{{'))
+      throw new Failure('invalid_request', { param, detail: `${param} must not hold '{{'.` })
+  }
+}
+
+export function newPaymentOf(
+  caller: Caller,
+  input: NewPayment,
+  psp: string,
+  connection: AttemptPlan['connection'],
+  now: Date,
+): { payment: Payment; plan: AttemptPlan } {
+  const at = now.toISOString()
+  const paymentId = newId('payment', now.getTime())
+  const attemptId = newId('attempt', now.getTime())
+  const capture = input.capture ?? 'automatic'
+  const initiator = input.initiator ?? 'customer'
+  const reference = input.reference ?? null
+  const payment: Payment = {
+    id: paymentId,
+    object: 'payment',
+    status: 'processing',
+    amount: input.amount,
+    amount_authorized: 0,
+    amount_captured: 0,
+    amount_refunded: 0,
+    currency: input.currency,
+    card: input.card,
+    capture,
+    initiator,
+    reference,
+    metadata: input.metadata ?? {},
+    decline: null,
+    failure: null,
+    attempts: [
+      {
+        id: attemptId,
+        object: 'attempt',
+        status: 'sending',
+        connection: connection.connection_id,
+        psp,
+        psp_reference: null,
+        network_transaction_id: null,
+        parked: false,
+        created_at: at,
+      },
+    ],
+    operations: [],
+    created_at: at,
+    updated_at: at,
+  }
+  const plan: AttemptPlan = {
+    merchant_id: caller.merchant_id,
+    payment_id: paymentId,
+    attempt_id: attemptId,
+    card_id: input.card,
+    connection,
+    amount_minor: BigInt(input.amount),
+    currency: input.currency,
+    capture,
+    initiator,
+    reference,
+  }
+  return { payment, plan }
+}
