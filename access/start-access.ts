@@ -1,5 +1,6 @@
 /** Access: merchants and API keys, and the tokens that stand for them. */
 import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { auditRoutes } from '@coffer/core/audit.ts'
 import {
   type ConfigOf,
   ed25519PrivateKey,
@@ -71,7 +72,10 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   return {
     name: 'access',
     publicRoutes: publicRoutes({ apiKeys, merchants }),
-    internalRoutes: internalRoutes({ relayDatabase, signingKey, mode }),
+    internalRoutes: async (server) => {
+      await internalRoutes({ relayDatabase, signingKey, mode })(server)
+      await auditRoutes(database, 'access')(server)
+    },
     tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys }),
     ready: () => database.check(),
     async stop() {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type IdKind, idPrefixes, isId, newId } from './ids.ts'
+import { type IdKind, idPrefixes, isId, lowestIdAt, newId } from './ids.ts'
 
 test('an id has its prefix, is recognised as its own kind and as no other', () => {
   for (const kind of Object.keys(idPrefixes) as IdKind[]) {
@@ -12,6 +12,14 @@ test('an id has its prefix, is recognised as its own kind and as no other', () =
 test('ids of a later millisecond sort after those of an earlier one', () => {
   const ids = [1, 2, 31, 32, 1_700_000_000_000, 1_800_000_000_000].map((time) => newId('card', time))
   assert.deepEqual(ids.toSorted(), ids)
+})
+
+test('the lowest id of a moment sorts between the ids before and those from then on', () => {
+  for (const time of [0, 1, 31, 32, 1_700_000_000_000]) {
+    assert.ok(newId('audit', time) >= lowestIdAt('audit', time))
+    assert.ok(newId('audit', time) < lowestIdAt('audit', time + 1))
+  }
+  assert.equal(lowestIdAt('audit', -5), lowestIdAt('audit', 0))
 })
 
 test('SEC-12: a hundred thousand card ids of one millisecond are distinct and use every symbol evenly', () => {

@@ -68,9 +68,9 @@ export function newId<Kind extends IdKind>(kind: Kind, now: number = Date.now())
   return digitRun.test(body) ? newId(kind, now) : `${idPrefixes[kind]}${body}`
 }
 
-/** The least text that an id made at or after this time can have: a bound for lists that go by ids. */
-export function firstIdAt(kind: IdKind, milliseconds: number): string {
-  return `${idPrefixes[kind]}${timeText(milliseconds)}`
+/** Sorts below every id of the kind made at that moment or later, and above every earlier one. */
+export function lowestIdAt(kind: IdKind, milliseconds: number): string {
+  return `${idPrefixes[kind]}${timeText(Math.max(0, Math.floor(milliseconds)))}`
 }
 
 /** A random secret of `length` base32 characters (5 bits each). */

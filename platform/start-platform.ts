@@ -5,12 +5,13 @@ import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/ac
 import { type ConfigOf, integer, secret, secretKey, url } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { createInternalClient } from '@coffer/core/internal-client.ts'
+import { createInternalClient, type InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { type OutboxEvent, startOutboxAge, takeFromOutbox } from '@coffer/core/outbox.ts'
 import { type Database, openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
+import * as auditRoutes from './audit/routes.ts'
 import * as eventRoutes from './events/routes.ts'
 import { startSequencer } from './events/sequencer.ts'
 import { createOperations, type Operations } from './operations/operations.ts'
@@ -48,11 +49,14 @@ export function publicRoutes(parts: {
   payments: Payments
   operations: Operations
   database: Database
+  vault: InternalClient
+  access: InternalClient
 }): Routes {
   return async (server) => {
     await paymentRoutes.publicRoutes(parts.payments)(server)
     await operationRoutes.publicRoutes(parts.operations)(server)
     await eventRoutes.publicRoutes(parts.database)(server)
+    await auditRoutes.publicRoutes(parts)(server)
   }
 }
 
@@ -116,7 +120,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'platform',
-    publicRoutes: publicRoutes({ payments, operations, database }),
+    publicRoutes: publicRoutes({ payments, operations, database, vault, access: access.internal }),
     internalRoutes: async () => {},
     tokenCheck: access.tokenCheck,
     ready: () => database.check(),

@@ -106,14 +106,13 @@ test("access's service reads no digest of a key and removes nothing; its relay a
     await assert.rejects(postgres.query('coffer_access_relay', statement), denied, statement)
 })
 
-test("the vault's service may only add to the audit trail and the outbox: not read, change or remove", async () => {
+test("the vault's service may add to the audit trail and the outbox: not change or remove, nor read the outbox", async () => {
   const login = 'coffer_vault_service'
   const rights = await rightsOf(login, 'vault')
-  assert.equal(rights['audit_records'], 'insert')
+  assert.equal(rights['audit_records'], 'select insert')
   assert.equal(rights['outbox'], 'insert')
   for (const statement of [
-    'select * from audit_records',
-    'select count(*) from audit_records',
+    'select ciphertext_hash from audit_records',
     `update audit_records set actor = 'another'`,
     'delete from audit_records',
     'truncate audit_records',

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { type AuditQuery, findAuditRecords } from '@coffer/core/audit.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import pg from 'pg'
 import * as events from '../platform/events/queries.ts'
@@ -92,3 +93,18 @@ for (const [name, login, run] of hot)
         assert.match(node['Index Cond'] ?? '', wholeKey, `${name}: ${JSON.stringify(node)}`)
       }
   })
+
+for (const zone of ['access', 'vault', 'platform'] as const)
+  for (const object_id of [null, 'card_1'])
+    test(`the audit trail of ${zone} is read by ${object_id === null ? 'merchant' : 'object'}, in its index's order`, async () => {
+      const query = { object_id, cursor: null, from: null, to: null } as AuditQuery
+      const [statement] = await statementsOf((database) => findAuditRecords(database, zone, query))
+      const nodes = await planOf(`coffer_${zone}_service`, statement!)
+      const reads = nodes.filter((node) => node['Relation Name'] === 'audit_records')
+      assert.deepEqual(
+        reads.map((node) => node['Node Type']),
+        ['Index Scan'],
+      )
+      assert.match(reads[0]!['Index Cond']!, /merchant_id = .*audit_id </)
+      assert.equal(/object_id/.test(reads[0]!['Index Cond']!), object_id !== null)
+    })

@@ -1,5 +1,6 @@
 /** The vault: the only place where card numbers exist, and the only way out to PSPs. */
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
+import { auditRoutes } from '@coffer/core/audit.ts'
 import { type ConfigOf, integer, oneOf, secret, secretKey } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
@@ -73,6 +74,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)
+      await auditRoutes(database, 'vault')(server)
     },
     tokenCheck: access.tokenCheck,
     ready: () => database.check(),
