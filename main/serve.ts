@@ -9,6 +9,7 @@ import { registry } from '@coffer/core/metrics.ts'
 import { createRateLimits, rateLimitSettings } from '@coffer/core/rate-limits.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { Type } from 'typebox'
+import { referenceRoutes } from './contract/reference.ts'
 import { type RoleName, roles } from './roles.ts'
 
 export type Listeners = {
@@ -77,6 +78,8 @@ export async function serve(
       await mount(internal, role.internalRoutes, role.tokenCheck)
       await mount(open, role.publicRoutes, role.tokenCheck, limits)
     }
+    // Beside the platform, so that a separate vault serves cards and nothing else.
+    if (names.includes('platform')) await mount(open, referenceRoutes, nobody, limits)
     await mount(admin ?? open, healthRoutes(started, state), nobody)
     const internalUrl = await internal.listen({
       host: listeners.internal_host,

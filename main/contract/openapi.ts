@@ -48,8 +48,8 @@ const description = `Keeps cards and charges them through payment service provid
 
 **Key.** Every call carries \`Authorization: Bearer sk_…\`. A key has scopes; each operation names the one it needs.
 
-**Idempotency.** A request that creates something takes an \`Idempotency-Key\`. Sent again with the same key and the
-same body it gives the first answer and does nothing again; with another body it is refused. Send a new random key for
+**Idempotency.** Where an operation takes an \`Idempotency-Key\`, a request that is sent again with the same key and
+the same body gives the first answer and does nothing again; with another body it is refused. Send a new random key for
 each intent and keep it for every repetition of it.
 
 **Failures.** Everything from 400 on is \`application/problem+json\`. Decide by \`code\`; when \`retryable\` is true
@@ -57,7 +57,7 @@ the same request may be sent again, after \`Retry-After\` seconds where the head
 failure but a payment whose status is \`declined\`.
 
 **Changes.** Within \`v1\` fields, operations and values of enums may be added to answers: ignore what you do not
-know. Nothing is taken away and nothing more is asked for.`
+know. Nothing is taken away, and requests that were good stay good.`
 
 const tagDescriptions: Record<string, string> = {
   cards: 'Card data goes in once; from then on a card is its id.',
