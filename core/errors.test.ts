@@ -23,7 +23,7 @@ test('every code has its section, saying its status and what to do, and no secti
   )
   for (const [index, section] of sections.entries()) {
     assert.match(section, new RegExp(`^${codes[index]}\n\n\`${failures[codes[index]!].status}\`\\. \\w`))
-    assert.match(section, /\nWhat to do: \w/)
+    assert.match(section, /\n\nParameter: \S.*\.\n\nWhat to do: \w/)
   }
 })
 

@@ -7,6 +7,7 @@ export function banner(sandbox: Sandbox, dataDirectory: string, startMs: number)
   Coffer is ready (${(startMs / 1000).toFixed(1)} s)            sandbox: never put real cards here
 
   API          ${api_url}
+  Reference    ${api_url}/docs
   Event log    ${api_url}/v1/events
   Metrics      ${api_url}/metrics
   Simulators   Stripe at ${sandbox.stripe_url} (ledger: /_sim/ledger)

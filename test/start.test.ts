@@ -36,6 +36,7 @@ test('the banner tells everything a newcomer needs, and never to put real cards 
   const banner = product.output()
   const line = (name: string) => new RegExp(`^ +${name} +(.*)$`, 'm').exec(banner)?.[1] ?? ''
   assert.equal(line('API'), sandbox.api_url)
+  assert.equal(line('Reference'), `${sandbox.api_url}/docs`)
   assert.equal(line('Event log'), `${sandbox.api_url}/v1/events`)
   assert.equal(line('Metrics'), `${sandbox.api_url}/metrics`)
   assert.match(line('PostgreSQL'), new RegExp(`^127\\.0\\.0\\.1:${sandbox.postgres.port} `))

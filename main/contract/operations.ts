@@ -1,14 +1,16 @@
 /** One operation of the reference: what it takes, what it gives, and a command to copy. */
+import type { JsonSchema } from './declared-routes.ts'
 import { fieldRow, fieldsTable, typeOf } from './fields.ts'
 import { type Html, html, inline, paragraphs } from './html.ts'
 import type { OpenApi, Operation, Parameter, Response } from './openapi.ts'
+import { codesOf } from './responses.ts'
 
 export function operationSection(method: string, path: string, operation: Operation, api: OpenApi): Html {
   const { operationId, summary, description, parameters = [], requestBody, responses } = operation
   const body = requestBody?.content['application/json']
   return html`<section id="${operationId}" aria-labelledby="${operationId}-title">
 <h3 id="${operationId}-title"><a href="#${operationId}">${summary}</a></h3>
-<p class="call"><span class="method ${method}">${method.toUpperCase()}</span> <code>${path}</code></p>
+<p class="call">${methodName(method)} <code>${path}</code></p>
 ${description !== undefined && paragraphs(description)}
 ${parameters.length > 0 && parametersTable(parameters)}
 ${body !== undefined && html`<h4>Body</h4>${fieldsTable(body.schema, `Body of ${summary}`, 'required')}`}
@@ -38,16 +40,28 @@ function parametersTable(parameters: Parameter[]): Html {
 function answer(status: string, response: Response, api: OpenApi): Html {
   const json = response.content?.['application/json']
   const problem = response.content?.['application/problem+json']
-  if (problem !== undefined) {
-    const { code } = (problem.schema['allOf'] as { properties: { code: { enum: string[] } } }[])[1]!
-      .properties
-    return html`<details><summary><strong>${status}</strong> ${code.enum.join(', ')}</summary><ul>
-${code.enum.map((one) => html`<li><a href="#error-${one}"><code>${one}</code></a> ${api['x-failures'][one]!.title}</li>`)}
-</ul></details>`
-  }
+  if (problem !== undefined) return failureAnswers(status, codesOf(problem.schema), api)
   return html`<details open><summary><strong>${status}</strong> ${inline(response.description)}</summary>
-${json !== undefined && html`${'$ref' in json.schema ? html`<p>${typeOf(json.schema)}</p>` : fieldsTable(json.schema, `Answer ${status}`, 'optional')}${codeBlock(JSON.stringify(json.example, null, 2), `Example of ${status}`)}`}
+${json !== undefined && shape(json.schema, `Answer ${status}`)}
+${json !== undefined && codeBlock(JSON.stringify(json.example, null, 2), `Example of ${status}`)}
 </details>`
+}
+
+function failureAnswers(status: string, codes: string[], api: OpenApi): Html {
+  const entries = codes.map(
+    (code) =>
+      html`<li><a href="#error-${code}"><code>${code}</code></a> ${api['x-failures'][code]!.title}</li>`,
+  )
+  return html`<details><summary><strong>${status}</strong> ${codes.join(', ')}</summary>
+<ul>${entries}</ul></details>`
+}
+
+function shape(schema: JsonSchema, caption: string): Html {
+  return '$ref' in schema ? html`<p>${typeOf(schema)}</p>` : fieldsTable(schema, caption, 'optional')
+}
+
+export function methodName(method: string): Html {
+  return html`<span class="method ${method}">${method.toUpperCase()}</span>`
 }
 
 /** Scrolls by keyboard too, where it is wider than the page. */

@@ -2,7 +2,7 @@
 import { fieldsTable } from './fields.ts'
 import { type Html, html, inline, paragraphs } from './html.ts'
 import type { OpenApi, Operation } from './openapi.ts'
-import { codeBlock, operationSection } from './operations.ts'
+import { codeBlock, methodName, operationSection } from './operations.ts'
 
 /** Stands where the address belongs that the reader has called. */
 export const originMark = 'COFFER-ORIGIN'
@@ -59,7 +59,8 @@ ${errors(api)}
 }
 
 function navigationEntry({ method, operation }: { method: string; operation: Operation }): Html {
-  return html`<li><a href="#${operation.operationId}"><span class="method ${method}">${method.toUpperCase()}</span> ${operation.operationId}</a></li>`
+  const { operationId } = operation
+  return html`<li><a href="#${operationId}">${methodName(method)} ${operationId}</a></li>`
 }
 
 function start(api: OpenApi): Html {

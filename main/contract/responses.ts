@@ -55,3 +55,9 @@ function problem(status: number, codes: FailureCode[]): JsonSchema {
 }
 
 const sampleRequestId = 'req_01kaqv3h5gd7m2xw9tbe4n8s6y'
+
+/** The codes that a problem's schema lets through. */
+export function codesOf(schema: JsonSchema): string[] {
+  const [, narrowed] = schema['allOf'] as { properties: { code: { enum: string[] } } }[]
+  return narrowed!.properties.code.enum
+}
