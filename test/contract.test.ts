@@ -11,6 +11,7 @@ import { failures } from '@coffer/core/errors.ts'
 import type { Card } from '@coffer/vault/cards/schemas.ts'
 import type { OpenApi } from '../main/contract/openapi.ts'
 import { apiOf, assertProblem, firstApi } from './support/api.ts'
+import { assertInContract } from './support/contract.ts'
 import { startProduct } from './support/product.ts'
 
 const run = promisify(execFile)
@@ -42,6 +43,38 @@ test('every operation of the contract is there, and asks for a key before anythi
       const answer = await open.call(method.toUpperCase(), path.replaceAll(/[{}]/g, ''))
       assertProblem(answer, { status: 401, code: 'unauthenticated' })
     }
+})
+
+test('every answer these tests see is held against the contract, and one that differs is found', async () => {
+  const { status, headers, text } = await api.createCard()
+  const given = { status, headers, text }
+  assertInContract('POST', '/v1/cards', given)
+  const without = (name: string) => new Headers([...headers].filter(([header]) => header !== name))
+  const { last4: _left_out, ...rest } = JSON.parse(text)
+  const problem = {
+    code: 'card_expired',
+    title: 'T',
+    type: 'urn',
+    status: 422,
+    request_id: 'r',
+    retryable: false,
+  }
+  const asProblem = new Headers(headers)
+  asProblem.set('content-type', 'application/problem+json')
+  const refused = (code: string) => ({
+    status: 422,
+    headers: asProblem,
+    text: JSON.stringify({ ...problem, code }),
+  })
+  assertInContract('POST', '/v1/cards', refused('card_expired'))
+  for (const [different, expected] of [
+    [{ ...given, status: 200 }, /a status the contract does not have/],
+    [{ ...given, headers: without('request-id') }, /without Request-Id/],
+    [{ ...given, headers: without('content-type') }, /as undefined/],
+    [{ ...given, text: JSON.stringify(rest) }, /last4/],
+    [refused('connection_not_found'), /code/],
+  ] as const)
+    assert.throws(() => assertInContract('POST', '/v1/cards', different), expected)
 })
 
 test('the page is plain HTML that may load nothing and run nothing', () => {

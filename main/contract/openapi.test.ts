@@ -6,9 +6,9 @@ import { test } from 'node:test'
 import { failures } from '@coffer/core/errors.ts'
 import { scopes } from '@coffer/core/http-server.ts'
 import { Validator } from '@seriousme/openapi-schema-validator'
-import Schema from 'typebox/schema'
-import { declaredRoutes, type JsonSchema } from './declared-routes.ts'
-import { type OpenApi, openApiOf } from './openapi.ts'
+import { assertValid } from '../../test/support/contract.ts'
+import { declaredRoutes } from './declared-routes.ts'
+import { openApiOf } from './openapi.ts'
 import { codesOf } from './responses.ts'
 
 const committedFile = new URL('../../docs/openapi.json', import.meta.url)
@@ -90,42 +90,26 @@ test('every reference leads somewhere in the document', () => {
   }
 })
 
+const hint = 'give the field a value in main/contract/examples.ts, or `examples` in its schema'
+
 test('every example is valid against its schema', () => {
   for (const { name, operation } of operations) {
     for (const parameter of operation.parameters ?? [])
-      assertValid(parameter.schema, parameter.example, `${name}: ${parameter.name}`)
+      assertValid(parameter.schema, parameter.example, document, `${name}: ${parameter.name}: ${hint}`)
     for (const [kind, answer] of [
       ['body', operation.requestBody] as const,
       ...Object.entries(operation.responses),
     ])
       for (const { schema, example } of Object.values(answer?.content ?? {}))
-        assertValid(schema, example, `${name}: ${kind}`)
+        assertValid(schema, example, document, `${name}: ${kind}: ${hint}`)
   }
 })
 
 test('an example that is not valid would be found', () => {
   const { schema, example } = operations.find(({ operation }) => operation.operationId === 'createCard')!
     .operation.requestBody!.content['application/json']!
-  assert.throws(() => assertValid(schema, { ...(example as object), exp_month: 13 }, 'a card'))
+  assert.throws(() => assertValid(schema, { ...(example as object), exp_month: 13 }, document, 'a card'))
 })
-
-function assertValid(schema: JsonSchema, value: unknown, what: string): void {
-  const [isValid, errors] = Schema.Errors(inlined(schema, document), value)
-  const hint = 'give the field a value in main/contract/examples.ts, or `examples` in its schema'
-  assert.ok(isValid, `${what}: ${JSON.stringify(errors)}: ${JSON.stringify(value)}; ${hint}`)
-}
-
-/** References replaced by what they lead to. */
-function inlined(schema: unknown, within: OpenApi): JsonSchema {
-  const walked = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(walked)
-    if (value === null || typeof value !== 'object') return value
-    const name = /\/(\w+)$/.exec(String((value as JsonSchema)['$ref']))?.[1]
-    if (name !== undefined) return walked(within.components.schemas[name])
-    return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, walked(member)]))
-  }
-  return walked(schema) as JsonSchema
-}
 
 test('every failure an operation declares is there under its status, as a problem, and says when to come back', () => {
   for (const { name, operation } of operations) {

@@ -13,6 +13,7 @@ import type { LedgerRow } from '@coffer/simulators/control.ts'
 import type { Card } from '@coffer/vault/cards/schemas.ts'
 import pg from 'pg'
 import { databaseUrl } from '../../main/databases.ts'
+import { assertInContract } from './contract.ts'
 import { type Login, quietLog } from './postgres.ts'
 import { eventually, type Product } from './product.ts'
 
@@ -55,6 +56,7 @@ export function apiOf(url: string, secretKey: string | null) {
       ...(body === undefined ? {} : { body }),
     })
     const text = await response.text()
+    assertInContract(method, path, { status: response.status, headers: response.headers, text })
     return { status: response.status, headers: response.headers, text, body: jsonOf(text) as Body }
   }
 
