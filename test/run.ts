@@ -6,14 +6,17 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { run } from 'node:test'
 import { parseArgs, stripVTControlCharacters } from 'node:util'
+import { findInstalledPostgres } from './support/installed-postgres.ts'
 
 const usage = `npm test [-- path …]        types, lint, tidy, unit, property and whole-product tests;
                             with paths: the test files at or below them, and no checks
+npm run test:roles          whole-product tests, with one process a role on an installed PostgreSQL
 npm run test:faults         the crash tests (test/faults)
-Options: --faults, --help`
+Options: --roles, --faults, --help`
 
 const root = path.resolve(import.meta.dirname, '..')
 const skipped_folders = new Set(['node_modules', '.git', '.coffer', 'docs', 'deploy', 'results'])
+const roles_files = ['cards', 'payments', 'events', 'outcomes', 'leaks'].map((name) => `test/${name}.test.ts`)
 const parallel_files = 2
 const test_timeout_ms = 2 * 60_000
 const faults_test_timeout_ms = 20 * 60_000
@@ -33,17 +36,23 @@ type Totals = { passed: number; failed: number; skipped: number }
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
-    options: { faults: { type: 'boolean' }, help: { type: 'boolean' } },
+    options: { roles: { type: 'boolean' }, faults: { type: 'boolean' }, help: { type: 'boolean' } },
     allowPositionals: true,
   })
   if (values.help) {
     console.log(usage)
     return
   }
+  if (values.roles && findInstalledPostgres() === undefined) {
+    console.log('skipped: there is no installed PostgreSQL (on Debian: apt-get install postgresql)')
+    return
+  }
   const started_ms = performance.now()
   const totals: Totals = { passed: 0, failed: 0, skipped: 0 }
-  const files = chooseFiles(values.faults ?? false, positionals)
-  const everything = positionals.length === 0 && !values.faults
+  const wanted = values.roles && positionals.length === 0 ? roles_files : positionals
+  if (values.roles) process.env['TEST_TARGET'] = 'roles'
+  const files = chooseFiles(values.faults ?? false, wanted)
+  const everything = wanted.length === 0 && !values.faults
   if (everything) for (const check of checks) await runCheck(check, totals)
   await runFiles(files, values.faults ? faults_test_timeout_ms : test_timeout_ms, totals)
   console.log(`\n${files.length} test files, ${seconds(performance.now() - started_ms)}`)

@@ -15,10 +15,10 @@ import {
   setFaults,
   untilSettled,
 } from '../support/checkers.ts'
+import { freePort } from '../support/free-port.ts'
 import { processesIn } from '../support/processes.ts'
 import { type Product, startProduct, temporaryFolder } from '../support/product.ts'
 import { findMerchantKey, type Merchant, retryingMerchant } from '../support/retrying-merchant.ts'
-import { freePort } from '../support/role-processes.ts'
 import { within } from '../support/within.ts'
 
 const paymentsPerSecond = 200

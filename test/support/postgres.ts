@@ -13,12 +13,13 @@ import { openDataDirectory } from '../../main/data-directory.ts'
 import { databaseEnvironment, databaseUrl, prepareDatabases, zones } from '../../main/databases.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../main/embedded-postgres.ts'
 import { logins, readSandboxSecrets, type SandboxSecrets, type Zone } from '../../main/sandbox-secrets.ts'
+import { startInstalledPostgres } from './installed-postgres.ts'
 
 /** A test, or a whole file through node:test's own `after`. */
 export type Scope = { after(end: () => unknown): void }
 
 export type TestPostgres = {
-  server: EmbeddedPostgres
+  readonly server: EmbeddedPostgres
   secrets: SandboxSecrets
   /** Keys and database addresses, as the roles read them. */
   environment: Record<string, string>
@@ -26,6 +27,10 @@ export type TestPostgres = {
   url(login: Login, zone?: Zone): Secret<string>
   /** Our own layer on a zone's database, closed at the end of the scope. */
   open(login: Login, options?: { connections_max?: number }): Database
+  /** SIGKILL for the postmaster, and it is gone; its other processes end when they notice. */
+  crash(): Promise<void>
+  /** After a crash or a stop of the server: the same cluster at the same port. */
+  startAgain(): Promise<void>
   /** One statement by any login, `postgres` included, outside our own layer. */
   query(login: Login, text: string, values?: unknown[], zone?: Zone): Promise<Record<string, unknown>[]>
 }
@@ -37,24 +42,37 @@ const smallSettings = { shared_buffers: '24MB', wal_buffers: '1MB', min_wal_size
 
 export const quietLog: Log = createLog({ level: 'error', destination: { write: () => {} } })
 
+export type TestPostgresOptions = {
+  /** The caller's, who removes it; else a temporary one. */
+  folder?: string
+  /** One that is installed on this machine, instead of the embedded one. */
+  installed?: boolean
+}
+
 export async function startTestPostgres(
   scope: Scope,
   settings: Record<string, string> = {},
+  options: TestPostgresOptions = {},
 ): Promise<TestPostgres> {
-  const folder = await mkdtemp(join(tmpdir(), 'coffer-test-'))
-  const closings: (() => unknown)[] = [() => rm(folder, { recursive: true, force: true })]
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'coffer-test-')))
+  const closings: (() => unknown)[] = []
+  if (options.folder === undefined) closings.push(() => rm(folder, { recursive: true, force: true }))
   scope.after(async () => {
     for (const close of closings.toReversed()) await close()
   })
   const directory = await openDataDirectory(folder)
   closings.push(() => directory.close())
   const secrets = readSandboxSecrets(directory)
-  const server = await startEmbeddedPostgres({
-    data_directory: directory.path,
-    superuser_password: secrets.superuser_password,
-    settings: { ...smallSettings, ...settings },
-    log: quietLog,
-  })
+  const startServer = options.installed === true ? startInstalledPostgres : startEmbeddedPostgres
+  const start = (port?: number) =>
+    startServer({
+      data_directory: directory.path,
+      port,
+      superuser_password: secrets.superuser_password,
+      settings: { ...smallSettings, ...settings },
+      log: quietLog,
+    })
+  let server = await start()
   closings.push(() => server.stop())
   await prepareDatabases(server, secrets)
 
@@ -63,8 +81,17 @@ export async function startTestPostgres(
     return new Secret(databaseUrl(server, login, password, `coffer_${zone}`))
   }
   return {
-    server,
+    get server() {
+      return server
+    },
     secrets,
+    async crash() {
+      process.kill(server.pid, 'SIGKILL')
+      await server.exited
+    },
+    async startAgain() {
+      server = await start(server.port)
+    },
     environment: { ...secrets.environment, ...databaseEnvironment(server, secrets) },
     url,
     open(login, { connections_max = 4 } = {}) {

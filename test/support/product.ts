@@ -97,8 +97,15 @@ export function runCommand(scope: Scope, args: string[], environment: Record<str
   return { child, output: () => output, exited }
 }
 
-/** @throws with all it printed, where it ends instead of getting ready. */
+/**
+ * As one process, or with `TEST_TARGET=roles` as one process a role on an installed PostgreSQL.
+ * @throws with all it printed, where it ends instead of getting ready.
+ */
 export async function startProduct(scope: Scope, options: StartOptions = {}): Promise<Product> {
+  if (process.env['TEST_TARGET'] === 'roles') {
+    const { startRolesProduct } = await import('./roles-product.ts')
+    return startRolesProduct(scope, options)
+  }
   const data_directory = options.data_directory ?? temporaryFolder(scope)
   const command = runCommand(scope, ['start', ...(options.args ?? ['--port', 'auto'])], {
     COFFER_DATA_DIR: data_directory,

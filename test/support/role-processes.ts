@@ -1,11 +1,12 @@
 /**
- * The product with every role in an operating-system process of its own, on one embedded PostgreSQL: each can be
- * killed and started again by itself and comes back at the same address.
+ * The product with every role in an operating-system process of its own, on one PostgreSQL: each can be killed and
+ * started again by itself and comes back at the same address.
  */
 import assert from 'node:assert/strict'
-import { randomInt } from 'node:crypto'
-import { createServer } from 'node:net'
+import { appendFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { request } from 'undici'
+import { freePort } from './free-port.ts'
 import { type Scope, startTestPostgres, type TestPostgres } from './postgres.ts'
 import { type Command, type Exit, runCommand, temporaryFolder } from './product.ts'
 import { within } from './within.ts'
@@ -37,6 +38,8 @@ export type RoleProcess = {
 }
 
 export type RoleProcesses = {
+  /** With the database's cluster, the keys, the logs and the simulators' ledgers. */
+  folder: string
   postgres: TestPostgres
   at: Record<Place, RolePlace>
   /** Where a path of the public API is served. */
@@ -59,21 +62,32 @@ export const deadlines = { PSP_DEADLINE_MS: '1500', ANSWER_DEADLINE_MS: '2000' }
 
 const basicPlaces = ['access', 'vault', 'platform', 'simulators'] as const
 
-export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
+export type RoleProcessesOptions = {
+  /** On the PostgreSQL of this machine, instead of the embedded one. */
+  installed?: boolean
+  settings?: Record<string, string>
+  /** What every role is set to beside what it needs anyway. */
+  environment?: Record<string, string>
+}
+
+export async function startRoleProcesses(
+  scope: Scope,
+  { installed = false, settings, environment: given = deadlines }: RoleProcessesOptions = {},
+): Promise<RoleProcesses> {
   const ends: (() => unknown)[] = []
   const own: Scope = { after: (end) => ends.push(end) }
-  const postgres = await startTestPostgres(own)
   const folder = temporaryFolder(own)
+  const postgres = await startTestPostgres(own, settings, { folder, installed })
   const at = await choosePlaces()
   const common = {
     ...postgres.environment,
-    ...deadlines,
     COFFER_MODE: 'sandbox',
     COFFER_LOG_LEVEL: 'warn',
     HOST: '127.0.0.1',
     ACCESS_URL: `http://127.0.0.1:${at.access.internal_port}`,
     VAULT_URL: `http://127.0.0.1:${at.vault.internal_port}`,
-    COFFER_DATA_DIR: folder,
+    COFFER_DATA_DIR: join(folder, 'simulators'),
+    ...given,
   }
   const processes = new Map<Place, RoleProcess>()
   const started: RoleProcess[] = []
@@ -89,6 +103,9 @@ export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
       ...environment,
     })
     const role = roleProcessOf(command)
+    const log = join(folder, `${place}.log`)
+    for (const stream of [command.child.stdout!, command.child.stderr!])
+      stream.on('data', (text: string) => appendFileSync(log, text, { mode: 0o600 }))
     started.push(role)
     processes.set(place, role)
     role.exited.then(() => {
@@ -116,6 +133,7 @@ export async function startRoleProcesses(scope: Scope): Promise<RoleProcesses> {
     }
   })
   const running: RoleProcesses = {
+    folder,
     postgres,
     at,
     urlOf(path) {
@@ -179,17 +197,4 @@ async function choosePlaces(): Promise<Record<Place, RolePlace>> {
     chosen.set(place, { url, port, internal_port, admin_port, admin_url: `http://127.0.0.1:${admin_port}` })
   }
   return Object.fromEntries(chosen) as Record<Place, RolePlace>
-}
-
-/** Below the ports that systems give to outgoing connections: one of those could take it between two starts. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(20_000, 32_000)
-    const isFree = await new Promise<boolean>((resolve) => {
-      const probe = createServer()
-      probe.once('error', () => resolve(false))
-      probe.listen({ port, host: '127.0.0.1', exclusive: true }, () => probe.close(() => resolve(true)))
-    })
-    if (isFree) return port
-  }
 }

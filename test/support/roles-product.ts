@@ -1,0 +1,62 @@
+/**
+ * The whole product for a test file as it is run in earnest: a process a role, an installed PostgreSQL that knows
+ * nothing of Coffer, and one address in front.
+ */
+import assert from 'node:assert/strict'
+import type { Exit, Product, SandboxFile, Scope, StartOptions } from './product.ts'
+import { startRoleProcesses } from './role-processes.ts'
+import { startRoundRobin } from './round-robin.ts'
+
+const places = ['access', 'vault', 'platform', 'simulators'] as const
+
+export async function startRolesProduct(scope: Scope, options: StartOptions): Promise<Product> {
+  const roles = await startRoleProcesses(scope, { installed: true, environment: options.environment ?? {} })
+  // Health and metrics of a role are not in front of clients, but the tests of a sandbox ask for them there.
+  const isAdmin = (path: string) => /^\/(healthz|readyz|metrics)/.test(path)
+  const front = await startRoundRobin(scope, (path) => [
+    isAdmin(path) ? roles.at.vault.admin_url : roles.urlOf(path),
+  ])
+  const { secrets, server } = roles.postgres
+  const sandbox: SandboxFile = {
+    api_url: front.url,
+    secret_key: secrets.environment['FIRST_SECRET_KEY']!,
+    simulators: { stripe: roles.simulator_url },
+    postgres: {
+      host: server.host,
+      port: server.port,
+      superuser: 'postgres',
+      password: secrets.superuser_password,
+    },
+    pid: process.pid,
+  }
+  await connectSimulator(sandbox)
+  const running = places.map((place) => roles.running(place)!)
+  return {
+    data_directory: roles.folder,
+    sandbox,
+    output: () => running.map((role) => role.output()).join('\n'),
+    async stop(): Promise<Exit> {
+      for (const place of ['platform', 'vault', 'access', 'simulators'] as const) await roles.stop(place)
+      return { code: 0, signal: null }
+    },
+    async kill() {
+      await Promise.all(places.map((place) => roles.kill(place)))
+    },
+  }
+}
+
+/** What a sandbox does for its first merchant. */
+async function connectSimulator({ api_url, secret_key, simulators }: SandboxFile): Promise<void> {
+  const connection = {
+    psp: 'stripe',
+    name: 'Stripe simulator',
+    base_url: simulators.stripe,
+    secret: 'sk_test_coffer_sandbox',
+  }
+  const answer = await fetch(`${api_url}/v1/connections`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${secret_key}`, 'content-type': 'application/json' },
+    body: JSON.stringify(connection),
+  })
+  assert.equal(answer.status, 201, await answer.text())
+}
