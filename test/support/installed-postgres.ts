@@ -36,6 +36,8 @@ export async function startInstalledPostgres(options: EmbeddedPostgresOptions): 
   if (programs === undefined) throw new Error('there is no installed PostgreSQL')
   const cluster = join(options.data_directory, 'postgres')
   const user = choosePostgresUser(cluster)
+  // Its own way to its own folder; everything else in there is for its owner alone.
+  if (user !== undefined) chmodSync(options.data_directory, 0o711)
   if (!existsSync(cluster)) createCluster(programs, cluster, user, options.superuser_password)
   const log_file = join(options.data_directory, 'postgres.log')
   const port = options.port ?? (await freePort())
@@ -97,11 +99,7 @@ function createCluster(
   const passwordFile = `${cluster}-password`
   mkdirSync(cluster, { mode: 0o700 })
   writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 })
-  if (user !== undefined) {
-    for (const path of [cluster, passwordFile]) chownSync(path, user.uid, user.gid)
-    // Its own way to its own folder; everything else in there is for its owner alone.
-    chmodSync(join(cluster, '..'), 0o711)
-  }
+  if (user !== undefined) for (const path of [cluster, passwordFile]) chownSync(path, user.uid, user.gid)
   const args = ['-U', 'postgres', `--pwfile=${passwordFile}`, '--auth=scram-sha-256', '--data-checksums']
   const locale = ['--encoding=UTF8', '--locale=C', '--no-instructions', '--no-sync']
   execFileSync(join(programs, 'initdb'), ['-D', cluster, ...args, ...locale], {

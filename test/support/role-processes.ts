@@ -3,9 +3,10 @@
  * started again by itself and comes back at the same address.
  */
 import assert from 'node:assert/strict'
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { request } from 'undici'
+import { databaseEnvironment } from '../../main/databases.ts'
 import { freePort } from './free-port.ts'
 import { type Scope, startTestPostgres, type TestPostgres } from './postgres.ts'
 import { type Command, type Exit, runCommand, temporaryFolder } from './product.ts'
@@ -80,7 +81,8 @@ export async function startRoleProcesses(
   const postgres = await startTestPostgres(own, settings, { folder, installed })
   const at = await choosePlaces()
   const common = {
-    ...postgres.environment,
+    ...databaseEnvironment(postgres.server, postgres.secrets),
+    ...keyFiles(join(folder, 'keys'), postgres.secrets.environment),
     COFFER_MODE: 'sandbox',
     COFFER_LOG_LEVEL: 'warn',
     HOST: '127.0.0.1',
@@ -156,6 +158,18 @@ export async function startRoleProcesses(
   }
   await running.startMissing()
   return running
+}
+
+/** As roles have their keys in earnest: each from a file. */
+function keyFiles(folder: string, keys: Record<string, string>): Record<string, string> {
+  mkdirSync(folder, { mode: 0o700 })
+  return Object.fromEntries(
+    Object.entries(keys).map(([name, value]) => {
+      const file = join(folder, name)
+      writeFileSync(file, value, { mode: 0o600 })
+      return [`${name}_FILE`, file]
+    }),
+  )
 }
 
 function roleProcessOf({ child, exited, output }: Command): RoleProcess {
