@@ -69,6 +69,7 @@ export function apiOf(url: string, secretKey: string | null) {
 
   return {
     url,
+    key: secretKey,
     call,
     createCard,
     /** The card, which must have been taken. */

@@ -169,6 +169,11 @@ test('a card number is let into no field of a connection', async () => {
   await assert.rejects(connections.create(caller, { ...wish, name: number }), refused)
   await assert.rejects(connections.create(caller, { ...wish, settings: { a: number } }), refused)
   await assert.rejects(connections.create(caller, { ...wish, settings: { [number]: 'a' } }), refused)
+  const inHost = `https://${number}.example.com`
+  await assert.rejects(connections.create(caller, { ...wish, base_url: inHost }), refused)
+  await assert.rejects(connections.create(caller, { ...wish, secret: `sk_test_${number}` }), refused)
   const { id } = await connections.create(caller, wish)
   await assert.rejects(connections.change(caller, id, { settings: { a: number } }), refused)
+  await assert.rejects(connections.change(caller, id, { base_url: inHost }), refused)
+  await assert.rejects(connections.change(caller, id, { secret: number }), refused)
 })

@@ -47,7 +47,7 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
     async create(caller: Caller, input: NewConnection): Promise<Connection> {
       refuseCardNumberIn('psp', input.psp)
       refuseCardNumberIn('name', input.name)
-      refuseCardNumbersInSettings(input.settings)
+      refuseCardNumbersIn(input)
       const connectionId = newId('connection')
       const row = await queries.insertConnection(deps.database, {
         ...caller,
@@ -98,7 +98,7 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
 
     async change(caller: Caller, connectionId: string, input: ConnectionChange): Promise<Connection> {
       if (!isId('connection', connectionId)) throw new Failure('not_found')
-      refuseCardNumbersInSettings(input.settings)
+      refuseCardNumbersIn(input)
       const secret =
         input.secret === undefined ? undefined : await sealed(caller.merchant_id, connectionId, input.secret)
       const row = await queries.updateConnection(deps.database, {
@@ -132,7 +132,10 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
   }
 }
 
-function refuseCardNumbersInSettings(settings: Record<string, string> = {}): void {
+/** In a host name it would go into events and answers; as a secret it would leave the vault as one. */
+function refuseCardNumbersIn({ base_url, secret, settings = {} }: ConnectionChange): void {
+  refuseCardNumberIn('base_url', base_url)
+  refuseCardNumberIn('secret', secret)
   for (const text of Object.entries(settings).flat()) refuseCardNumberIn('settings', text)
 }
 

@@ -1,0 +1,59 @@
+/**
+ * One object of each kind for a merchant: what a path or a field that holds an id can be filled with. A new kind of
+ * object gets its line here, so that every route which takes its id is tried with another merchant's.
+ */
+import fc from 'fast-check'
+import type { Api } from './api.ts'
+import { type KnownValues, knownValues } from './valid-requests.ts'
+
+type Make = (api: Api) => Promise<string>
+
+/** By the part of the path in front of the id, as in `/v1/cards/:id`. */
+const makers: Record<string, Make> = {
+  cards: async (api) => (await api.card()).id,
+  payments: async (api) => (await api.createPayment({ card: await ownId(api, 'cards') })).body.id,
+  connections: async (api) => {
+    const { body } = await api.call<{ data: { id: string }[] }>('GET', '/v1/connections')
+    return body.data[0]!.id
+  },
+}
+
+/** Fields of bodies and queries that hold the id of an object, by its kind. */
+export const idFields: Record<string, string> = {
+  card: 'cards',
+  connection: 'connections',
+  payment: 'payments',
+}
+
+const made = new WeakMap<Api, Map<string, Promise<string>>>()
+
+/** The id of the merchant's object of that kind, made when it is first asked for. */
+export async function ownId(api: Api, kind: string): Promise<string> {
+  const make = makers[kind]
+  if (make === undefined) throw new Error(`test/support/own-objects.ts does not say how to make ${kind}`)
+  const known = made.get(api) ?? new Map<string, Promise<string>>()
+  made.set(api, known)
+  const id = known.get(kind) ?? make(api)
+  known.set(kind, id)
+  return id
+}
+
+/** The kind of object that a path parameter names, undefined where the path has none. */
+export const kindInPath = (url: string): string | undefined => /\/([a-z_]+)\/:[a-z_]+/.exec(url)?.[1]
+
+export async function idOfOwn(api: Api, url: string): Promise<string | undefined> {
+  const kind = kindInPath(url)
+  return kind === undefined ? undefined : ownId(api, kind)
+}
+
+/** What fields mean, with the merchant's own objects where an id is wanted. */
+export async function ownValues(api: Api): Promise<KnownValues> {
+  const ids = await Promise.all(
+    Object.entries(idFields).map(
+      async ([field, kind]) => [field, fc.constant(await ownId(api, kind))] as const,
+    ),
+  )
+  // An address that this merchant's connection has already: payments go on working whoever changes it.
+  const { body } = await api.call<{ data: { base_url: string }[] }>('GET', '/v1/connections')
+  return { ...knownValues, ...Object.fromEntries(ids), base_url: fc.constant(body.data[0]!.base_url) }
+}

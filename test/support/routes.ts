@@ -1,0 +1,80 @@
+/**
+ * Every public route, as its zone declares it: read from the route files themselves with nothing behind them, so a
+ * new route is attacked as soon as its file exists.
+ */
+import { globSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { createServer, mount, type Routes, type Scope } from '@coffer/core/http-server.ts'
+import { quietLog } from './postgres.ts'
+
+/** The part of JSON Schema that our schemas are made of. */
+export type Schema = {
+  type?: string
+  const?: unknown
+  enum?: unknown[]
+  anyOf?: Schema[]
+  properties?: Record<string, Schema>
+  patternProperties?: Record<string, Schema>
+  additionalProperties?: boolean | Schema
+  required?: string[]
+  minProperties?: number
+  maxProperties?: number
+  items?: Schema
+  minItems?: number
+  maxItems?: number
+  pattern?: string
+  minLength?: number
+  maxLength?: number
+  minimum?: number
+  maximum?: number
+}
+
+export type PublicRoute = {
+  method: string
+  url: string
+  /** Undefined where anybody may call it. */
+  scope: Scope | undefined
+  params: Schema | undefined
+  query: Schema | undefined
+  body: Schema | undefined
+  headers: Schema | undefined
+}
+
+export const nameOf = (route: PublicRoute) => `${route.method} ${route.url}`
+
+const root = resolve(import.meta.dirname, '..', '..')
+const zones = '{access,vault,platform}'
+
+export async function publicRoutesOf(): Promise<PublicRoute[]> {
+  const found: PublicRoute[] = []
+  const server = createServer(quietLog, { body_bytes_max: 1, request_timeout_ms: 1_000 })
+  server.addHook('onRoute', ({ method, url, schema, config }) => {
+    if (method === 'HEAD') return
+    const access = config!.access!
+    found.push({
+      method: String(method),
+      url,
+      scope: 'scope' in access ? access.scope : undefined,
+      params: schema?.params as Schema | undefined,
+      query: schema?.querystring as Schema | undefined,
+      body: schema?.body as Schema | undefined,
+      headers: schema?.headers as Schema | undefined,
+    })
+  })
+  const stranger = () => {
+    throw new Error('nobody calls this server')
+  }
+  for (const file of globSync(`${zones}/**/*routes.ts`, { cwd: root }).sort()) {
+    const module = (await import(pathToFileURL(resolve(root, file)).href)) as RouteFile
+    if (module.publicRoutes === undefined) continue
+    await mount(server, module.publicRoutes(nothing), { user: stranger, service: stranger })
+  }
+  await server.close()
+  return found
+}
+
+type RouteFile = { publicRoutes?: (...behind: unknown[]) => Routes }
+
+/** Stands where the routes' own dependencies would: it can be taken apart, and is never called. */
+const nothing: object = new Proxy(() => nothing, { get: () => nothing })

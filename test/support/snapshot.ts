@@ -1,0 +1,49 @@
+/** What all databases hold, so that a test can say that nothing was written. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { zones } from '../../main/databases.ts'
+import { queryDatabase } from './api.ts'
+import type { Product } from './product.ts'
+
+/** By database and table: how many rows there are, and a digest of them all. */
+export type Snapshot = Record<string, string>
+
+/** A lease is renewed every moment, whatever else goes on. */
+const restless = /lease/
+
+/** Rows go on changing for a moment behind an answer: the snapshot is taken when two in a row are the same. */
+export async function restingSnapshot(product: Product): Promise<Snapshot> {
+  for (let last = await snapshotOf(product); ; ) {
+    await delay(300)
+    const next = await snapshotOf(product)
+    if (changesBetween(last, next).length === 0) return next
+    last = next
+  }
+}
+
+/** The tables that differ, with both sides. */
+export function changesBetween(before: Snapshot, after: Snapshot): string[] {
+  const names = new Set([...Object.keys(before), ...Object.keys(after)])
+  return [...names]
+    .filter((name) => before[name] !== after[name])
+    .map((name) => `${name}: ${before[name]} became ${after[name]}`)
+}
+
+async function snapshotOf(product: Product): Promise<Snapshot> {
+  const snapshot: Snapshot = {}
+  for (const zone of zones) {
+    const tables = await queryDatabase(
+      product,
+      zone,
+      `select relname as name from pg_class
+       where relkind = 'r' and relnamespace = 'public'::regnamespace order by relname`,
+    )
+    const names = tables.map((row) => row['name'] as string).filter((name) => !restless.test(name))
+    const texts = names.map(
+      (name) => `select '${name}' as name, count(*)::int as rows,
+        md5(string_agg(md5(t::text), '' order by md5(t::text))) as digest from "${name}" t`,
+    )
+    for (const { name, rows, digest } of await queryDatabase(product, zone, texts.join(' union all ')))
+      snapshot[`${zone}.${name}`] = `${rows} rows ${digest ?? ''}`
+  }
+  return snapshot
+}

@@ -1,0 +1,103 @@
+/**
+ * Requests that a route takes, made from its schemas: what the schema leaves open is drawn by chance, what only the
+ * business knows (a card number, an own card's id) comes from a table by the name of the field.
+ */
+import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import fc from 'fast-check'
+import { goodNumbers } from './card-numbers.ts'
+import type { PublicRoute, Schema } from './routes.ts'
+
+/** By the name of a field or parameter. */
+export type KnownValues = Record<string, fc.Arbitrary<unknown>>
+
+export type ValidRequest = {
+  path: string
+  query: Record<string, string>
+  body: Record<string, unknown> | undefined
+}
+
+/** What fields of any route mean beyond their schema. Ids of the caller's own objects are added to it. */
+export const knownValues: KnownValues = {
+  number: fc.constantFrom(goodNumbers.visa, goodNumbers.mastercard, goodNumbers.discover),
+  cvc: fc.constant('123'),
+  exp_year: fc.integer({ min: 2030, max: 2099 }),
+  amount: fc.integer({ min: 100, max: 99_999 }),
+  currency: fc.constantFrom('EUR', 'USD', 'GBP'),
+  psp: fc.constant('stripe'),
+  name: fc.uuid(),
+  secret: fc.uuid().map((text) => `sk_test_${text.replaceAll('-', '')}_1`),
+  reason: fc.constantFrom('asked by the cardholder', 'refund by phone'),
+}
+
+/** @param id Stands for every path parameter. */
+export function validRequest(route: PublicRoute, id: string, known: KnownValues): fc.Arbitrary<ValidRequest> {
+  const path = route.url.replace(/:[a-z_]+/g, id)
+  const query = route.query === undefined ? fc.constant({}) : valueFor(route.query, known)
+  const body = route.body === undefined ? fc.constant(undefined) : valueFor(route.body, known)
+  return fc.record({ path: fc.constant(path), query, body }) as fc.Arbitrary<ValidRequest>
+}
+
+function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<unknown> {
+  const own = known[name]
+  if (own !== undefined && schema.type !== 'object') return own
+  if ('const' in schema) return fc.constant(schema.const)
+  if (schema.enum !== undefined) return fc.constantFrom(...schema.enum)
+  if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map((each) => valueFor(each, known, name)))
+  switch (schema.type) {
+    case 'string':
+      return textOf(schema)
+    case 'integer':
+      return fc.integer({ min: schema.minimum ?? 0, max: Math.min(schema.maximum ?? 1_000, 2 ** 31) })
+    case 'number':
+      return fc.double({ min: schema.minimum ?? 0, max: schema.maximum ?? 1_000, noNaN: true })
+    case 'boolean':
+      return fc.boolean()
+    case 'null':
+      return fc.constant(null)
+    case 'array': {
+      const minLength = schema.minItems ?? 0
+      const maxLength = Math.min(schema.maxItems ?? 5, minLength + 5)
+      return fc.array(valueFor(schema.items ?? {}, known, name), { minLength, maxLength })
+    }
+    case 'object':
+      return objectOf(schema, known)
+    default:
+      return fc.constant('anything')
+  }
+}
+
+function objectOf(schema: Schema, known: KnownValues): fc.Arbitrary<unknown> {
+  const properties = schema.properties ?? {}
+  const fields = Object.entries(properties).map(
+    ([name, each]) => [name, valueFor(each, known, name)] as const,
+  )
+  const declared = fc.record(Object.fromEntries(fields), { requiredKeys: schema.required ?? [] })
+  const free = Object.entries(schema.patternProperties ?? {})[0]
+  const least = schema.minProperties ?? 0
+  if (free === undefined) return declared.filter((value) => Object.keys(value).length >= least)
+  const [pattern, each] = free
+  const names = textOf({ pattern }).filter((text) => !(text in {}))
+  return fc.dictionary(names, valueFor(each, known), { minKeys: least, maxKeys: least + 3 })
+}
+
+/** Long enough to be told apart, short enough to be sent by the thousand; never what looks like a card number. */
+const lengthMax = 30
+
+function textOf(schema: Schema): fc.Arbitrary<string> {
+  const minLength = schema.minLength ?? 0
+  const maxLength = Math.min(schema.maxLength ?? lengthMax, minLength + lengthMax)
+  const pattern = new RegExp(schema.pattern ?? '', 'u')
+  // Patterns that only forbid, such as that of free text, are met by nearly every text.
+  const free = schema.pattern === undefined || schema.pattern.startsWith('^[^')
+  const texts = free ? fc.string({ unit: 'binary', minLength, maxLength }) : fc.stringMatching(pattern)
+  return texts.filter((text) => {
+    const { length } = [...text]
+    return (
+      length >= minLength &&
+      length <= (schema.maxLength ?? Number.POSITIVE_INFINITY) &&
+      pattern.test(text) &&
+      !text.includes('{{') &&
+      !looksLikeCardNumber(text)
+    )
+  })
+}
