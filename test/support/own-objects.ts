@@ -25,6 +25,13 @@ export const idFields: Record<string, string> = {
   payment: 'payments',
 }
 
+/** Text fields that hold no id of ours: the merchant's own words, card data, and places in a list. */
+export const plainFields = new Set(
+  `number cvc cardholder_name customer currency reference reason psp name base_url secret after cursor limit`.split(
+    ' ',
+  ),
+)
+
 const made = new WeakMap<Api, Map<string, Promise<string>>>()
 
 /** The id of the merchant's object of that kind, made when it is first asked for. */
