@@ -80,7 +80,8 @@ function findIn(text: string): Span[] {
   return found
 }
 
-function isCardNumber(digits: string): boolean {
+/** Whether all of these digits together could be one. */
+export function isCardNumber(digits: string): boolean {
   if (digits.length < digitsMin || digits.length > digitsMax) return false
   return beginning.test(digits) && passesLuhn(digits)
 }

@@ -13,7 +13,7 @@ import {
   type ServerOptions,
   type TokenCheck,
 } from './http-server.ts'
-import { createLog } from './log.ts'
+import { createLog, type Log } from './log.ts'
 import { createRateLimits, type RateLimits, rateLimitSettings } from './rate-limits.ts'
 
 const number = '4242424242424242'
@@ -84,18 +84,30 @@ const routes: Routes = async (server) => {
   )
 }
 
+/** Logs as a zone would: it knows nothing of the request. */
+const loggingRoutes =
+  (log: Log): Routes =>
+  async (server) => {
+    const config = { access: { scope: 'cards:read' }, failures: [] } as const
+    server.post('/logged', { config, schema: { body, response: { 200: anything } } }, async () => {
+      log.info({}, 'in the handler')
+      await new Promise(setImmediate)
+      log.info({}, 'behind a pause')
+      return { done: true }
+    })
+  }
+
 async function started(
   t: TestContext,
   options: Partial<ServerOptions> = {},
   rateLimits?: RateLimits,
 ): Promise<{ server: Server; lines: string[] }> {
   const lines: string[] = []
-  const server = createServer(
-    createLog({ level: 'debug', destination: { write: (line) => lines.push(line) } }),
-    { ...limits, ...options },
-  )
+  const log = createLog({ level: 'debug', destination: { write: (line) => lines.push(line) } })
+  const server = createServer(log, { ...limits, ...options })
   t.after(() => server.close())
   await mount(server, routes, check, rateLimits)
+  await mount(server, loggingRoutes(log), check)
   return { server, lines }
 }
 
@@ -291,6 +303,27 @@ test('every failure is problem+json with the id of its request, also outside of 
     assert.equal(answer.headers['request-id'], answer.problem.request_id)
   }
   assert.equal((await send(server, '/busy', { method: 'GET' })).headers['retry-after'], '3')
+})
+
+test('every log line of a request tells its id and its trace, also behind its body and in its failure', async (t) => {
+  const { server, lines } = await started(t)
+  const trace_id = '0af7651916cd43dd8448eb211c80319c'
+  const headers = { traceparent: `00-${trace_id}-b7ad6b7169203331-01`, authorization: 'Bearer user' }
+  const answers = [
+    await server.inject({ url: '/logged', method: 'POST', headers, payload: { name: 'n' } }),
+    await server.inject({ url: '/broken', headers }),
+    await server.inject({ url: '/none', headers }),
+  ]
+  const told = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+  for (const answer of answers) {
+    const own = told.filter((line) => line['request_id'] === answer.headers['request-id'])
+    assert.deepEqual([...new Set(own.map((line) => line['trace_id']))], [trace_id])
+    assert.ok(own.some((line) => line['msg'] === 'request'))
+  }
+  assert.deepEqual(
+    told.map((line) => line['msg']),
+    ['in the handler', 'behind a pause', 'request', 'a request failed', 'request', 'request'],
+  )
 })
 
 test('what is not HTTP is answered as malformed, and the connection is closed', async (t) => {

@@ -22,6 +22,7 @@ import { CommitUnknown } from './postgres.ts'
 import type { RateClass, RateLimits } from './rate-limits.ts'
 import { failuresOf } from './route-failures.ts'
 import type { ServiceToken, UserToken } from './tokens.ts'
+import { inRequest, type TracedRequest } from './trace.ts'
 import { answerUnparsed, lacksHost, passOverExpectations } from './unparsed-requests.ts'
 
 /** Who may call a route: a scope of the caller's API key, one of our own roles by name, or anybody. */
@@ -49,6 +50,7 @@ declare module 'fastify' {
     answerable?: ReadonlySet<FailureCode>
   }
   interface FastifyRequest {
+    traced?: TracedRequest
     user: UserToken
     service: ServiceToken
   }
@@ -144,8 +146,15 @@ export function createServer(log: Log, options: ServerOptions): Server {
   // Hooks with a callback: a promise each would be made for every request.
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('request-id', request.id)
-    if (lacksHost(request.raw)) done(new Failure('malformed_request', { detail: 'It has no Host header.' }))
-    else done()
+    if (lacksHost(request.raw))
+      return done(new Failure('malformed_request', { detail: 'It has no Host header.' }))
+    request.traced = tracedOf(request)
+    inRequest(request.traced, done)
+  })
+  // A body arrives in a context of its own connection: what comes behind it is led back to its request.
+  server.addHook('preValidation', (request, _reply, done) => {
+    if (request.body === undefined) done()
+    else inRequest(tracedOf(request), done)
   })
   // A connection kept open by an answer given while we stop would hold up the stop until it is idle long enough.
   let closing = false
@@ -161,11 +170,9 @@ export function createServer(log: Log, options: ServerOptions): Server {
     const route = request.routeOptions.url ?? 'none'
     const status = reply.statusCode
     requestsTotal.inc({ route, status })
-    log.debug(
-      // Rounded: the digits behind are no news, and now and then they would look like a card number.
-      { request_id: request.id, method: request.method, route, status, duration_ms: roundedMs(reply) },
-      'request',
-    )
+    // Rounded: the digits behind are no news, and now and then they would look like a card number.
+    const fields = { method: request.method, route, status, duration_ms: roundedMs(reply) }
+    inRequest(tracedOf(request), () => log.debug(fields, 'request'))
     done()
   })
   server.setErrorHandler((error, request, reply) => {
@@ -267,6 +274,10 @@ function failureOf(error: unknown): Failure {
   }
 }
 
+function tracedOf(request: FastifyRequest): TracedRequest {
+  return request.traced ?? { request_id: request.id, traceparent: request.headers['traceparent'] }
+}
+
 const roundedMs = (reply: FastifyReply) => Math.round(reply.elapsedTime * 1000) / 1000
 
 function validationFailure(
@@ -301,14 +312,11 @@ function sendFailure(
 ) {
   const problem = problemOf(failure, request.id)
   if (problem.status >= 500)
-    log[problem.status === 500 ? 'error' : 'warn'](
-      {
-        request_id: request.id,
-        route: request.routeOptions.url,
-        code: failure.code,
-        error: failure.cause ?? error,
-      },
-      'a request failed',
+    inRequest(tracedOf(request), () =>
+      log[problem.status === 500 ? 'error' : 'warn'](
+        { route: request.routeOptions.url, code: failure.code, error: failure.cause ?? error },
+        'a request failed',
+      ),
     )
   if (failure.retryAfterSeconds !== undefined) reply.header('retry-after', failure.retryAfterSeconds)
   return reply

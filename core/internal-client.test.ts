@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { Failure } from './errors.ts'
 import { createInternalClient, isNeverSent, NoAnswer } from './internal-client.ts'
+import { inRequest } from './trace.ts'
 
 async function listening(t: TestContext, listener: RequestListener): Promise<string> {
   const server = createServer(listener)
@@ -41,6 +42,17 @@ test('a call is JSON both ways, with the service token', async (t) => {
   })
   const answer = await client(t, url).call('/internal/thing', { a: 1 })
   assert.deepEqual(answer, { authorization: 'Bearer a-token', got: { a: 1 }, url: '/internal/thing' })
+})
+
+test('the trace of the request being carried out goes along, and nothing where there is none', async (t) => {
+  const url = await listening(t, (request, response) => {
+    response.end(JSON.stringify(request.headers['traceparent'] ?? null))
+  })
+  const internal = client(t, url)
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  const passed = await inRequest({ request_id: 'req_1', traceparent }, () => internal.call('/', {}))
+  assert.match(String(passed), /^00-0af7651916cd43dd8448eb211c80319c-[0-9a-f]{16}-01$/)
+  assert.equal(await internal.call('/', {}), null)
 })
 
 test("the other side's failure comes through with its code; anything else is unavailable", async (t) => {

@@ -1,6 +1,7 @@
 /** Calls from one of our roles to another: JSON over HTTP with a service token, never retried by itself. */
 import { Pool } from 'undici'
 import { Failure, type FailureCode, failures } from './errors.ts'
+import { traceparentToPassOn } from './trace.ts'
 
 export type InternalClient = {
   /**
@@ -52,11 +53,16 @@ export function createInternalClient(options: {
     timeoutMs: number,
   ): Promise<{ status: number; text: string }> {
     const authorization = `Bearer ${await options.token()}`
+    const traceparent = traceparentToPassOn()
     try {
       const response = await pool.request({
         path,
         method: 'POST',
-        headers: { authorization, 'content-type': 'application/json' },
+        headers: {
+          authorization,
+          'content-type': 'application/json',
+          ...(traceparent === undefined ? {} : { traceparent }),
+        },
         body: JSON.stringify(body),
         headersTimeout: timeoutMs,
         bodyTimeout: timeoutMs,

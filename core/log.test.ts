@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import pg from 'pg'
 import { createLog, type LogFields } from './log.ts'
+import { logDetectorHits } from './metrics.ts'
 
 const number = '4242424242424242'
 
@@ -40,6 +41,15 @@ test('SEC-19: a card number in any field, message, error or child is masked', ()
     )
   assert.equal(lines.length, 4)
   assert.doesNotMatch(lines.join(''), /4242/)
+})
+
+test('SEC-19: what is masked is counted, so that nobody has to find it', async () => {
+  const hits = async () => (await logDetectorHits.get()).values[0]!.value
+  const before = await hits()
+  logged({ reason: 'nothing here', count: 17 })
+  assert.equal(await hits(), before)
+  logged({ reason: `was ${number}`, route: `/v1/cards/${number}` }, `of ${number}`)
+  assert.equal(await hits(), before + 3)
 })
 
 test('objects and lists are dropped, even in a field on the list', () => {

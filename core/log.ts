@@ -1,10 +1,12 @@
 /**
  * JSON logs. A field that is not in the allow-list below is dropped, so nothing reaches a log because
- * somebody handed over too much; what is left passes the card-number detector.
+ * somebody handed over too much; what is left passes the card-number detector. The ids of the request that is being
+ * carried out are added by themselves.
  */
 import { type DestinationStream, type Logger, pino } from 'pino'
 import { maskCardNumbers } from './card-number-detector.ts'
 import { logDetectorHits } from './metrics.ts'
+import { requestFields } from './trace.ts'
 
 const allowedFields = new Set([
   'admin_url',
@@ -111,7 +113,12 @@ export function createLog(options: {
   level: (typeof logLevels)[number]
   destination: DestinationStream
 }): Log {
-  const settings = { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }
+  const settings = {
+    level: options.level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    mixin: requestFields,
+  }
   return wrap(
     pino({ ...settings, formatters: { level: (label) => ({ level: label }) } }, options.destination),
   )

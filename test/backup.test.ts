@@ -112,7 +112,8 @@ async function work(merchant: Merchant): Promise<void> {
 }
 
 async function newMerchant({ roles, checked }: Drill): Promise<Merchant> {
-  const key = await createMerchantKey(roles.postgres.url('coffer_access_service'))
+  const url = roles.postgres.url
+  const key = await createMerchantKey(url('coffer_access_service'), url('coffer_access_relay'))
   const merchant = retryingMerchant({ after }, checked, key)
   await merchant.connect()
   return merchant

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -20,7 +20,7 @@ import {
   simulatorOf,
 } from './support/api.ts'
 import { newCanaries, plantedForms, scanFolder } from './support/canary-scan.ts'
-import { startProduct, temporaryFolder } from './support/product.ts'
+import { eventually, startProduct, temporaryFolder } from './support/product.ts'
 
 const product = await startProduct(
   { after },
@@ -55,6 +55,9 @@ function recorded(api: Api): Api {
 }
 
 const api = recorded(apiOf(api_url, secret_key))
+/** A number in a trace id, which is passed on and logged. */
+const traceparentOf = (number: string) =>
+  `00-${number.replaceAll(' ', '').padEnd(32, 'a')}-b7ad6b7169203331-01`
 const grouped = (number: string) => number.replace(/(\d{4})/g, '$1 ').trim()
 
 async function keptCard(number: string, key?: string): Promise<Card> {
@@ -122,8 +125,12 @@ test('numbers go in where they do not belong: fields, names, paths, queries, hea
       'content-type',
       'accept',
       'cookie',
+      'traceparent',
+      'tracestate',
+      'x-forwarded-for',
     ])
       await api.call('POST', '/v1/cards', { body: cardFields, headers: { [name]: written } })
+    await api.call('GET', '/v1/cards/x', { headers: { traceparent: traceparentOf(written) } })
     for (const scheme of ['Bearer', 'Basic', ''])
       await api.call('GET', '/v1/events', { headers: { authorization: `${scheme} ${written}`.trim() } })
   }
@@ -205,6 +212,23 @@ test('numbers go to the PSP, which declines, hangs, fails and resets at either s
       answers.push(JSON.stringify(await api.settledPayment(body.id)))
     }),
   )
+})
+
+test('a payment is found in the log by the trace of its client, in every role', async () => {
+  const trace_id = '0af7651916cd43dd8448eb211c80319c'
+  const body = { card: (await keptCard(canaries.next())).id, amount: 1999, currency: 'EUR' }
+  const headers = { traceparent: `00-${trace_id}-b7ad6b7169203331-01` }
+  const answer = await api.call('POST', '/v1/payments', { body, headers, key: randomUUID() })
+  assert.equal(answer.status, 201, answer.text)
+  const tracedLines = () =>
+    readFileSync(join(product.data_directory, 'coffer.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(trace_id) && line.endsWith('}'))
+      .map((line) => JSON.parse(line) as Record<string, string>)
+  // The line of a request is written when its answer has gone out.
+  const payment = await eventually(() => tracedLines().find(({ route }) => route === '/v1/payments'))
+  assert.equal(payment['request_id'], answer.headers.get('request-id'))
+  assert.ok(tracedLines().some(({ route }) => route === '/internal/forwards'))
 })
 
 test('nothing of it is in anything that was answered or shown', async () => {
