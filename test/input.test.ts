@@ -16,7 +16,7 @@ import { newMerchant, queryDatabase } from './support/api.ts'
 import { type Broken, brokenBodies } from './support/broken-bodies.ts'
 import { brokenPaths, brokenQueries } from './support/broken-requests.ts'
 import { madeUpNumber } from './support/card-numbers.ts'
-import { idOfOwn, ownValues } from './support/own-objects.ts'
+import { idOfOwn, newIdOfOwn, ownValues } from './support/own-objects.ts'
 import { startProduct } from './support/product.ts'
 import { nameOf, type PublicRoute, publicRoutesOf } from './support/routes.ts'
 import { changesBetween, restingSnapshot } from './support/snapshot.ts'
@@ -41,7 +41,10 @@ const narrow = await Promise.all(
     key: (await newMerchant(product, { scopes: [scope] })).key,
   })),
 )
-const own = await ownValues(merchant)
+// A key is marked as used the first time: later nothing may change.
+for (const { key } of narrow)
+  await send({ method: 'GET', path: '/v1/events', headers: headersOf(key, false) })
+const own = await ownValues(merchant, routes)
 
 /** A key whose time is over since yesterday. */
 async function uselessKey(column: string | null): Promise<string | null> {
@@ -70,11 +73,13 @@ async function send({ method, path, text, headers }: Sent): Promise<Answered> {
   }
 }
 
-const headersOf = (key: string | null, body: boolean): Record<string, string> => ({
-  ...(key === null ? {} : { authorization: `Bearer ${key}` }),
-  ...(body ? { 'content-type': 'application/json' } : {}),
-  'idempotency-key': randomUUID(),
-})
+function headersOf(key: string | null, body: boolean): Record<string, string> {
+  return {
+    ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+    ...(body ? { 'content-type': 'application/json' } : {}),
+    'idempotency-key': randomUUID(),
+  }
+}
 
 function sentOf(route: PublicRoute, request: ValidRequest, key: string | null, broken?: Broken): Sent {
   const query = broken?.query ?? new URLSearchParams(request.query).toString()
@@ -169,21 +174,26 @@ function fault(broken: Broken, answer: Answered): string | undefined {
   if (broken.code !== undefined && !broken.code.includes(problem.code)) return `has the code ${problem.code}`
   if (problem.request_id !== headers['request-id']) return 'has another request id in its header'
   if (broken.param === null && problem.param !== undefined) return `names ${problem.param}`
-  if (typeof broken.param === 'string' && problem.param !== broken.param)
+  if (typeof broken.param === 'string' && !namesIt(problem, broken.param))
     return `names ${problem.param}, not ${broken.param}: ${text}`
   const digits = `${text}${JSON.stringify(headers)}`.replaceAll(/[^0-9]/g, '')
   return digits.includes(number.slice(0, 12)) ? `repeats a card number: ${text}` : undefined
 }
 
+/** Of a card number in an object it is enough to name the object. */
+const namesIt = ({ code, param }: Problem, wanted: string) =>
+  param === wanted || (code === 'card_number_in_wrong_field' && wanted.startsWith(`${param}.`))
+
 test('every route takes what its schemas allow', async (t) => {
   const never: string[] = []
   const before = await restingSnapshot(product)
   for (const route of routes) {
-    const id = await idOfOwn(merchant, route.url)
-    const requests = fc.sample(validRequest(route, id ?? 'x', own), { seed, numRuns: 10 })
     const statuses: number[] = []
-    for (const request of requests) {
-      const { status, text } = await send(sentOf(route, request, merchant.key))
+    for (let run = 0; run < 10; run++) {
+      // What is deleted is gone for all that comes after.
+      const id = await (route.method === 'DELETE' ? newIdOfOwn : idOfOwn)(merchant, route.url)
+      const [request] = fc.sample(validRequest(route, id ?? 'x', own), { seed: seed - run, numRuns: 1 })
+      const { status, text } = await send(sentOf(route, request!, merchant.key))
       assert.ok(status < 500, `${nameOf(route)} ${JSON.stringify(request)} (seed ${seed}): ${status} ${text}`)
       statuses.push(status)
     }
@@ -238,7 +248,9 @@ test('a key used before is refused for any other body, and nothing is written', 
       assert.equal(status, 422, `${nameOf(route)}: ${text}`)
       assert.match(text, /"code":"idempotency_key_reused"/)
     }
-    assert.equal((await send1(first!)).text, answer.text)
+    // The text of a new API key is not told twice.
+    const repeated = await send1(first!)
+    assert.ok(repeated.text === answer.text || /"code":"secret_already_shown"/.test(repeated.text))
     assert.deepEqual(changesBetween(before, await restingSnapshot(product)), [], nameOf(route))
     tried += 1
   }

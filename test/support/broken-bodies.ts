@@ -108,23 +108,37 @@ function brokenValues(
   })
   const types =
     place.length === 0 ? [] : wrongTypes(schema).map((each) => put(`is ${JSON.stringify(each)}`, each))
-  if (schema.type === 'object')
-    return [...types, ...brokenObject(schema, value as Record<string, unknown>, place, body, number, put)]
+  const inner = withoutNull(schema)
+  if (inner.type === 'object')
+    return [...types, ...brokenObject(inner, value as Record<string, unknown>, place, body, number, put)]
+  if (inner.type === 'array') return [...types, ...brokenList(inner, put)]
   if (place.length > 0) types.push(put('1,000 deep', JSON.parse(nested)))
-  return [
-    ...types,
-    ...brokenScalars(schema, number, place[0]).map(([what, each, more]) => put(what, each, more)),
-  ]
+  return [...types, ...brokenScalars(inner, number).map(([what, each, more]) => put(what, each, more))]
+}
+
+type Put = (what: string, instead: unknown, expected?: Partial<Broken>) => Broken
+
+/** What may be null is otherwise what it is beside that. */
+function withoutNull(schema: Schema): Schema {
+  const others = schema.anyOf?.filter((each) => each.type !== 'null') ?? []
+  return others.length === 1 ? others[0]! : schema
+}
+
+function brokenList(schema: Schema, put: Put): Broken[] {
+  const inside = put('holds an object', [{}])
+  const found = [{ ...inside, param: `${inside.param}.0` }]
+  return (schema.minItems ?? 0) > 0 ? [...found, put('is empty', [])] : found
 }
 
 function brokenObject(
   schema: Schema,
-  value: Record<string, unknown> = {},
+  given: Record<string, unknown> | null | undefined,
   place: string[],
   body: Record<string, unknown>,
   number: string,
-  put: (what: string, instead: unknown, expected?: Partial<Broken>) => Broken,
+  put: Put,
 ): Broken[] {
+  const value = given ?? {}
   const found: Broken[] = []
   const at = (name: string) => [...place, name].join('.')
   for (const name of schema.required ?? []) {
@@ -186,18 +200,19 @@ function wrongTypes(schema: Schema): unknown[] {
     .map(([, sample]) => sample)
 }
 
-function brokenScalars(schema: Schema, number: string, field = ''): [string, unknown, Partial<Broken>?][] {
-  if (schema.anyOf !== undefined) return [['is none of the choices', 'none-of-them']]
+function brokenScalars(schema: Schema, number: string): [string, unknown, Partial<Broken>?][] {
+  const choices = schema.enum ?? schema.anyOf
+  if (choices !== undefined) return [['is none of the choices', 'none-of-them']]
   if (schema.type === 'integer') {
     const found: [string, unknown][] = [['is a fraction', 1.5]]
     if (schema.minimum !== undefined) found.push(['is one too small', schema.minimum - 1])
     if (schema.maximum !== undefined) found.push(['is one too large', schema.maximum + 1])
     return found
   }
-  return schema.type === 'string' ? brokenTexts(schema, number, field) : []
+  return schema.type === 'string' ? brokenTexts(schema, number) : []
 }
 
-function brokenTexts(schema: Schema, number: string, field: string): [string, unknown, Partial<Broken>?][] {
+function brokenTexts(schema: Schema, number: string): [string, unknown, Partial<Broken>?][] {
   const pattern = new RegExp(schema.pattern ?? '', 'u')
   const found: [string, unknown, Partial<Broken>?][] = []
   if ((schema.minLength ?? 0) > 0) found.push(['is one too short', 'x'.repeat(schema.minLength! - 1)])
@@ -218,10 +233,9 @@ function brokenTexts(schema: Schema, number: string, field: string): [string, un
     found.push([`is ${JSON.stringify(text).slice(0, 20)}`, text])
   // A field that is for card numbers takes them.
   if (schema.pattern?.startsWith('^[0-9]') && pattern.test(number)) return found
-  const refused = { ...cardNumberRefused, param: field }
   const grouped = number.replace(/(\d{4})/g, '$1 ').trim()
   for (const text of [number, grouped, `sk_test_${number}_1`, `https://${number}.example.com`])
-    found.push([`holds ${text}`, text, pattern.test(text) ? refused : {}])
+    found.push([`holds ${text}`, text, pattern.test(text) ? cardNumberRefused : {}])
   return found
 }
 

@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check'
 import type { Api } from './api.ts'
+import { type PublicRoute, textFields } from './routes.ts'
 import { type KnownValues, knownValues } from './valid-requests.ts'
 
 type Make = (api: Api) => Promise<string>
@@ -53,12 +54,18 @@ export async function idOfOwn(api: Api, url: string): Promise<string | undefined
   return kind === undefined ? undefined : ownId(api, kind)
 }
 
-/** What fields mean, with the merchant's own objects where an id is wanted. */
-export async function ownValues(api: Api): Promise<KnownValues> {
+/** Of an object that nobody else was told of. */
+export async function newIdOfOwn(api: Api, url: string): Promise<string | undefined> {
+  const kind = kindInPath(url)
+  return kind === undefined ? undefined : makers[kind]!(api)
+}
+
+/** What the routes' fields mean, with the merchant's own objects where an id is wanted. */
+export async function ownValues(api: Api, routes: PublicRoute[]): Promise<KnownValues> {
+  const fields = new Set(routes.flatMap(({ body, query }) => [...textFields(body), ...textFields(query)]))
+  const wanted = Object.entries(idFields).filter(([field]) => fields.has(field))
   const ids = await Promise.all(
-    Object.entries(idFields).map(
-      async ([field, kind]) => [field, fc.constant(await ownId(api, kind))] as const,
-    ),
+    wanted.map(async ([field, kind]) => [field, fc.constant(await ownId(api, kind))] as const),
   )
   // An address that this merchant's connection has already: payments go on working whoever changes it.
   const { body } = await api.call<{ data: { base_url: string }[] }>('GET', '/v1/connections')

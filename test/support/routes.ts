@@ -43,6 +43,14 @@ export type PublicRoute = {
 
 export const nameOf = (route: PublicRoute) => `${route.method} ${route.url}`
 
+/** Fields that can hold any text, and so an id. */
+export function textFields(schema: Schema | undefined): string[] {
+  const isText = (each: Schema) => each.type === 'string' && !('const' in each) && each.enum === undefined
+  return Object.entries(schema?.properties ?? {})
+    .filter(([, each]) => (each.anyOf ?? [each]).some(isText))
+    .map(([name]) => name)
+}
+
 const root = resolve(import.meta.dirname, '..', '..')
 const zones = '{access,vault,platform}'
 
