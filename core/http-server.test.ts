@@ -14,6 +14,7 @@ import {
   type TokenCheck,
 } from './http-server.ts'
 import { createLog, type Log } from './log.ts'
+import { CommitUnknown } from './postgres.ts'
 import { createRateLimits, type RateLimits, rateLimitSettings } from './rate-limits.ts'
 
 const number = '4242424242424242'
@@ -80,6 +81,16 @@ const routes: Routes = async (server) => {
     { config: { access: { open: true }, failures: ['not_found'] }, schema: { response: { 200: anything } } },
     async () => {
       throw new Failure('card_expired')
+    },
+  )
+  server.get(
+    '/unconfirmed',
+    {
+      config: { access: { open: true }, failures: ['outcome_unknown'] },
+      schema: { response: { 200: anything } },
+    },
+    async () => {
+      throw new CommitUnknown(undefined)
     },
   )
 }
@@ -294,6 +305,7 @@ test('every failure is problem+json with the id of its request, also outside of 
     [send(server, '/open', { payload: 'name=n', type: 'text/plain' }), 415, 'unsupported_media_type'],
     [send(server, '/open', { payload: { name: 'n'.repeat(3_000) } }), 413, 'request_too_large'],
     [send(server, '/busy', { method: 'GET' }), 503, 'overloaded'],
+    [send(server, '/unconfirmed', { method: 'GET' }), 503, 'outcome_unknown'],
   ]
   for (const [sent, status, code] of cases) {
     const answer = await sent

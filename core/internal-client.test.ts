@@ -115,6 +115,18 @@ test('a connection cut, a hang, and half an answer may all have been carried out
   assert.equal(await sentOf(client(t, half).call('/', {})), true)
 })
 
+test('a call can be given up while it waits for a connection', async (t) => {
+  const url = await listening(t, () => {})
+  const internal = createInternalClient({ url, token: async () => 'a-token', connections_max: 1 })
+  const first = new AbortController()
+  const sent = internal.call('/', {}, { signal: first.signal })
+  const waiting = internal.call('/', {}, { signal: AbortSignal.timeout(50) })
+  await assert.rejects(waiting, { code: 'unavailable' })
+  first.abort()
+  assert.equal(await sentOf(sent), true)
+  await internal.close()
+})
+
 test('a token that cannot be had fails the call before anything is sent', async (t) => {
   let asked = 0
   const url = await listening(t, (_request, response) => {

@@ -9,8 +9,15 @@ export type InternalClient = {
    * @throws Failure with the other side's code; `unavailable` where it refuses this role, which is no fault of
    * the user's, and where there was no answer: then `NoAnswer` tells whether the request provably never left.
    */
-  call<Answer>(path: string, body: unknown, options?: { timeout_ms?: number }): Promise<Answer>
+  call<Answer>(path: string, body: unknown, options?: CallOptions): Promise<Answer>
   close(): Promise<void>
+}
+
+export type CallOptions = {
+  /** From when it is sent; a wait for a connection before that is not counted. */
+  timeout_ms?: number
+  /** Gives it up, also while it waits for a connection. */
+  signal?: AbortSignal
 }
 
 /** The call got no answer. `sent: false` is proof; `sent: true` means it may have been carried out. */
@@ -51,6 +58,7 @@ export function createInternalClient(options: {
     path: string,
     body: unknown,
     timeoutMs: number,
+    signal: AbortSignal | undefined,
   ): Promise<{ status: number; text: string }> {
     const authorization = `Bearer ${await options.token()}`
     const traceparent = traceparentToPassOn()
@@ -66,6 +74,7 @@ export function createInternalClient(options: {
         body: JSON.stringify(body),
         headersTimeout: timeoutMs,
         bodyTimeout: timeoutMs,
+        ...(signal === undefined ? {} : { signal }),
       })
       return { status: response.statusCode, text: await response.body.text() }
     } catch (error) {
@@ -74,13 +83,25 @@ export function createInternalClient(options: {
   }
 
   return {
-    async call<Answer>(path: string, body: unknown, { timeout_ms = 10_000 } = {}) {
-      const { status, text } = await send(path, body, timeout_ms)
+    async call<Answer>(path: string, body: unknown, { timeout_ms = 10_000, signal }: CallOptions = {}) {
+      const sending = send(path, body, timeout_ms, signal)
+      // The pool heeds a signal only once it has a connection.
+      const { status, text } = await (signal === undefined
+        ? sending
+        : Promise.race([sending, givenUp(signal)]))
       if (status >= 200 && status < 300) return JSON.parse(text) as Answer
       throw failureOf(text)
     },
     close: () => pool.close(),
   }
+}
+
+function givenUp(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const giveUp = () => reject(new Failure('unavailable', { cause: new NoAnswer(true, signal.reason) }))
+    if (signal.aborted) giveUp()
+    else signal.addEventListener('abort', giveUp, { once: true })
+  })
 }
 
 function failureOf(text: string): Failure {

@@ -58,7 +58,7 @@ export function followRevocations(deps: {
     const answer = await deps.access.call<RevokedKeys>(
       '/internal/revoked-keys',
       {},
-      { timeout_ms: pollTimeoutMs },
+      { signal: AbortSignal.any([stopping.signal, AbortSignal.timeout(pollTimeoutMs)]) },
     )
     if (!answer.complete) throw new Error('more keys were revoked than one answer holds')
     revoked = new Set(answer.key_ids)

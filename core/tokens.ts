@@ -162,7 +162,8 @@ async function exchange(access: InternalClient, apiKey: string): Promise<string>
   const { token } = await access.call<{ token: string | null }>(
     '/internal/token-exchange',
     { api_key: apiKey },
-    { timeout_ms: exchangeTimeoutMs },
+    // Where access hangs, many keys wait for few connections: that wait is bounded too.
+    { signal: AbortSignal.timeout(exchangeTimeoutMs) },
   )
   if (token === null) throw new Failure('unauthenticated')
   return token

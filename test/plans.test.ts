@@ -7,6 +7,7 @@ import { after, test } from 'node:test'
 import { type AuditQuery, findAuditRecords } from '@coffer/core/audit.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import pg from 'pg'
+import * as access from '../access/queries.ts'
 import * as events from '../platform/events/queries.ts'
 import * as payments from '../platform/payments/queries.ts'
 import * as paymentReads from '../platform/payments/read-queries.ts'
@@ -54,7 +55,7 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey =
-  /card_id|number_hmac|idempotency_key|attempt_id|payment_id|event_id|data_key_id|connection_id/
+  /card_id|number_hmac|idempotency_key|attempt_id|payment_id|event_id|key_id|connection_id|revoked_at/
 
 const one = [{}] as never
 const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
@@ -81,6 +82,8 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     },
   ],
   ['findPayments', 'coffer_platform_service', (database) => paymentReads.findPayments(database, one)],
+  ['findKnownKey', 'coffer_access_relay', (database) => access.findKnownKey(database, 'key_')],
+  ['listRevokedKeys', 'coffer_access_relay', (database) => access.listRevokedKeys(database, 1)],
   ['appendEvents', 'coffer_platform_relay', (database) => events.appendEvents(database, one, 1n, 'holder')],
 ]
 
