@@ -46,7 +46,12 @@ export function connectToAccess(options: {
     token: createRenewedToken(() => signRoleAssertion(identity)),
     connections_max: 8,
   })
-  const revocations = followRevocations({ access: internal, clock: systemClock, log: options.log })
+  const revocations = followRevocations({
+    role: options.role,
+    access: internal,
+    clock: systemClock,
+    log: options.log,
+  })
   return {
     internal,
     tokenCheck: createTokenCheck({

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Static, Type } from 'typebox'
 import type { InternalClient } from './internal-client.ts'
 import type { Log } from './log.ts'
+import { gauge } from './metrics.ts'
 import type { Clock } from './time.ts'
 
 /** A revocation is in effect everywhere within this time. */
@@ -30,7 +31,15 @@ export type Revocations = {
   onAnswer(forget: (isRevoked: (keyId: string) => boolean) => void): void
 }
 
+const isKnown = gauge(
+  'coffer_revocations_known',
+  'Whether access tells which keys were revoked: 0 while every key is asked for anew.',
+  ['role'],
+)
+
 export function followRevocations(deps: {
+  /** Who follows. */
+  role: string
   access: InternalClient
   clock: Clock
   log: Log
@@ -39,6 +48,7 @@ export function followRevocations(deps: {
   const listeners: ((isRevoked: (keyId: string) => boolean) => void)[] = []
   const now = () => deps.clock.now().getTime()
   const startedAtMs = now()
+  let answeredAtMs = performance.now()
   let revoked: ReadonlySet<string> = new Set()
   let lost = false
   const isRevoked = (keyId: string) => revoked.has(keyId)
@@ -64,13 +74,18 @@ export function followRevocations(deps: {
     revoked = new Set(answer.key_ids)
     if (revoked.size > 0) for (const listener of listeners) listener(isRevoked)
     following.trusted_until_ms = askedAtMs + trustMs
+    answeredAtMs = performance.now()
+    isKnown.set({ role: deps.role }, 1)
     if (lost) deps.log.info({}, 'access tells again which keys were revoked')
     lost = false
   }
 
   function complain(error: unknown): void {
+    // A clock that was set back would make the trust last longer than it may.
+    if (performance.now() - answeredAtMs > trustMs) following.trusted_until_ms = 0
     if (lost || now() < Math.max(startedAtMs + trustMs, following.trusted_until_ms)) return
     lost = true
+    isKnown.set({ role: deps.role }, 0)
     deps.log.warn({ error }, 'access does not tell which keys were revoked: every key is asked for anew')
   }
 
@@ -78,7 +93,8 @@ export function followRevocations(deps: {
     while (!stopping.signal.aborted) {
       await ask().catch(complain)
       // At a start, access may be a moment behind.
-      const pauseMs = following.trusted_until_ms === 0 && now() < startedAtMs + trustMs ? firstPollMs : pollMs
+      const isStarting = following.trusted_until_ms === 0 && !lost
+      const pauseMs = isStarting ? firstPollMs : pollMs
       await delay(pauseMs, undefined, { signal: stopping.signal, ref: false }).catch(() => {})
     }
   }
