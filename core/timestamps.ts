@@ -8,10 +8,15 @@ export const timestampText = Type.String({
   description: 'RFC 3339, for example 2030-01-31T12:00:00Z.',
 })
 
-/** @throws Failure invalid_request for a moment that no clock shows, such as a leap second. */
+const earliestMs = Date.UTC(1970, 0, 1)
+/** The last year that is written with four digits, in every time zone. */
+const latestMs = Date.UTC(9999, 11, 30)
+
+/** @throws Failure invalid_request for one that cannot be kept: a leap second, or outside of 1970 to 9999. */
 export function momentOf(text: string, param: string): Date {
   const moment = new Date(text)
-  if (Number.isNaN(moment.getTime()))
-    throw new Failure('invalid_request', { param, detail: 'There is no such moment.' })
+  // What is no moment is not a number, and fails this too.
+  if (!(moment.getTime() >= earliestMs && moment.getTime() <= latestMs))
+    throw new Failure('invalid_request', { param, detail: 'It must be a moment from 1970 to 9999.' })
   return moment
 }

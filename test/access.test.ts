@@ -162,6 +162,7 @@ test('what is wrong with a new key is said, and leaves nothing behind', async ()
     [{ expires_at: '2049-02-30T00:00:00Z' }, invalid('expires_at')],
     [{ expires_at: '2020-01-01T00:00:00Z' }, invalid('expires_at')],
     [{ expires_at: '2048-12-31T23:59:60Z' }, invalid('expires_at')],
+    [{ expires_at: '9999-12-31T23:59:59-12:00' }, invalid('expires_at')],
     [{ name: '4242 4242 4242 4242' }, { status: 400, code: 'card_number_in_wrong_field', param: 'name' }],
     [{ owner: '4242424242424242' }, { status: 400, code: 'card_number_in_wrong_field', param: 'owner' }],
   ]

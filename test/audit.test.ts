@@ -128,6 +128,8 @@ test('what is wrong with a query is said, and the scope is its own', async () =>
     ['from=yesterday', 'from'],
     ['to=2030-02-31T00:00:00Z', 'to'],
     ['from=2048-12-31T23:59:60Z', 'from'],
+    ['from=0000-01-01T00:00:00Z', 'from'],
+    ['to=9999-12-31T23:59:59-12:00', 'to'],
     [`object=${'x'.repeat(201)}`, 'object'],
     ['merchant=mer_1', 'merchant'],
   ])
