@@ -35,9 +35,13 @@ const passedByEachStep: readonly string[] = [
   'platform.attempt.after_step_answer',
 ]
 
+/** Places that only captures, cancels and refunds pass; crash-operations tries them. */
+export const operationPlaces = failpoints.filter((name) => /^platform\.operation\.|_operation$/.test(name))
+
 /** @param secondHit by which time the place is reached in a step that moves money. */
 export function crashesOf(secondHit: number): Crash[] {
-  return failpoints.flatMap((failpoint): Crash[] => {
+  const places = failpoints.filter((failpoint) => !operationPlaces.includes(failpoint))
+  return places.flatMap((failpoint): Crash[] => {
     const zone = failpoint.split('.')[0]
     assert.ok(zone === 'vault' || zone === 'platform', `${failpoint}: no role of that name is killed here`)
     const first: Crash = { failpoint, hit: 1, place: zone }
@@ -67,24 +71,33 @@ export async function newMerchant({ scope, roles }: CrashRig): Promise<Merchant>
   return retryingMerchant(scope, roles, key)
 }
 
+/** What a merchant does while the crash comes. */
+export type Scenario<Prepared> = {
+  /** Which of the PSP's answers are lost. */
+  fault: object
+  /** Before the place that is to crash is armed. */
+  prepare(merchant: Merchant): Promise<Prepared>
+  traffic(merchant: Merchant, prepared: Prepared, crashed: Promise<unknown>): Promise<unknown>
+}
+
 /** Kills `killed` when `crash` is reached, starts them again, and checks everything once all has come to rest. */
-export async function tryCrash(
+export async function tryCrash<Prepared>(
   rig: CrashRig,
   crash: Crash,
   killed: readonly Place[],
-  charges: number,
+  scenario: Scenario<Prepared>,
 ): Promise<string> {
   const { roles, checked } = rig
   await roles.startMissing()
-  await setFaults(checked, { kind: 'hang_after', times: 1, match: { card_last4: '4444' } })
+  await setFaults(checked, scenario.fault)
   const merchant = await newMerchant(rig)
   await merchant.connect()
-  await merchant.tokenize(goodNumbers.discover)
+  const prepared = await scenario.prepare(merchant)
   await untilSettled(checked, merchant)
 
   await roles.stop(crash.place)
   const armed = await roles.start(crash.place, { COFFER_FAILPOINT: `${crash.failpoint}@${crash.hit}` })
-  const working = traffic(merchant, charges, armed.exited)
+  const working = scenario.traffic(merchant, prepared, armed.exited)
   working.catch(() => {}) // looked at below, where the crash has been seen
   const notReached = () => `${nameOf(crash)} was not reached:\n${armed.output()}`
   const exit = await within(60_000, notReached, armed.exited)
@@ -97,18 +110,24 @@ export async function tryCrash(
 }
 
 /**
- * What passes every place: cards at once, then charges at once, then one that the PSP carries out and never
- * answers, for the resolver. That one does not wait for charges which the crash has caught.
+ * Passes every place: cards at once, then charges at once, then one that the PSP carries out and never answers, for
+ * the resolver. That one does not wait for charges which the crash has caught.
  */
-async function traffic(merchant: Merchant, charges: number, crashed: Promise<unknown>): Promise<void> {
-  const { visa, amex, mastercard } = goodNumbers
-  const numbers = [visa, amex, '4000000000009995', mastercard]
-  const cards = await Promise.all(numbers.map((number) => merchant.tokenize(number)))
-  const charging = cards.slice(0, charges).map((card, index) => {
-    const capture = index % 2 === 0 ? 'automatic' : 'manual'
-    return merchant.charge({ amount: 1_000 + index, card: card.id, capture })
-  })
-  const charged = Promise.all(charging)
-  await Promise.race([charged, crashed])
-  await Promise.all([charged, merchant.charge({ amount: 2_000, card: cards.at(-1)!.id })])
+export function charging(charges: number): Scenario<unknown> {
+  return {
+    fault: { kind: 'hang_after', times: 1, match: { card_last4: '4444' } },
+    prepare: (merchant) => merchant.tokenize(goodNumbers.discover),
+    async traffic(merchant, _prepared, crashed) {
+      const { visa, amex, mastercard } = goodNumbers
+      const numbers = [visa, amex, '4000000000009995', mastercard]
+      const cards = await Promise.all(numbers.map((number) => merchant.tokenize(number)))
+      const charging = cards.slice(0, charges).map((card, index) => {
+        const capture = index % 2 === 0 ? 'automatic' : 'manual'
+        return merchant.charge({ amount: 1_000 + index, card: card.id, capture })
+      })
+      const charged = Promise.all(charging)
+      await Promise.race([charged, crashed])
+      await Promise.all([charged, merchant.charge({ amount: 2_000, card: cards.at(-1)!.id })])
+    },
+  }
 }

@@ -119,3 +119,21 @@ test('an acknowledged payment that is gone, or not what it was, is found', () =>
     message: /has changed/,
   })
 })
+
+test('a refund that is there twice, was lost, or has failed and yet moved, is found', () => {
+  const operation = { id: 'op_1', object: 'refund', status: 'succeeded', amount: 40, psp_reference: 're_1' }
+  const refunded = (status: string) =>
+    paymentOf({ amount_refunded: 40, operations: [{ ...operation, status }] as Payment['operations'] })
+  const row = { id: 're_1', reference: 'op_1', amount: 40, idempotency_key: null }
+  const charge = (...refunds: LedgerRow['refunds']) => chargeOf({ amount_refunded: 40, refunds })
+  checkChargesAndPayments([charge(row)], [refunded('succeeded')])
+  const wrong: [LedgerRow, Payment][] = [
+    [charge(row, { ...row, id: 're_2' }), refunded('succeeded')],
+    [charge(), refunded('succeeded')],
+    [charge(row), refunded('failed')],
+    [charge(row), refunded('unknown')],
+    [chargeOf({ refunds: [row] }), refunded('succeeded')],
+    [charge({ ...row, amount: 41 }), refunded('succeeded')],
+  ]
+  for (const [ledger, payment] of wrong) assert.throws(() => checkChargesAndPayments([ledger], [payment]))
+})

@@ -3,6 +3,7 @@
  * its clients were told, what its API says now, what its databases hold, and what the simulated PSP really did.
  */
 import assert from 'node:assert/strict'
+import { paymentTransitions } from '@coffer/platform/payments/machine.ts'
 import type { Payment } from '@coffer/platform/payments/schemas.ts'
 import type { LedgerRow } from '@coffer/simulators/control.ts'
 import type { Card, RevealedCard } from '@coffer/vault/cards/schemas.ts'
@@ -32,6 +33,10 @@ export async function untilSettled(product: Checked, { merchant_id }: Merchant):
   const isOpen = "resolve_at is not null or state in ('sending', 'pending', 'unknown')"
   const left: [Zone, string][] = [
     ['platform', `select attempt_id, state, cause, resolve_tries from attempts where (${isOpen}) and`],
+    [
+      'platform',
+      `select operation_id as attempt_id, state, cause, resolve_tries from operations where (${isOpen}) and`,
+    ],
     ['platform', 'select event_id, type from outbox where'],
     ['vault', 'select event_id, type from outbox where'],
   ]
@@ -113,8 +118,16 @@ export function checkPaymentsAreKept(merchant: Merchant, payments: Payment[]): v
     assert.ok(kept !== undefined, `the acknowledged payment ${body.id} is lost`)
     for (const name of ['amount', 'currency', 'card', 'reference'] as const)
       assert.equal(kept[name], call.body[name], `${body.id}: another ${name}`)
-    if (status === 201) assert.deepEqual(kept, body, `${body.id} has changed since it had a result`)
+    if (status !== 201) continue
+    const asItWas = kept.operations.length === 0 ? kept : withoutOperations(kept, body)
+    assert.deepEqual(asItWas, body, `${body.id} has changed since it had a result`)
   }
+}
+
+/** The payment before anything was done to it; whether that was done right is checked against the ledger. */
+function withoutOperations(kept: Payment, before: Payment): Payment {
+  const { status, amount_captured, amount_refunded, updated_at } = before
+  return { ...kept, status, amount_captured, amount_refunded, updated_at, operations: [] }
 }
 
 /** I4: same key and body, same answer to the byte; same key and another body, refused. */
@@ -136,10 +149,17 @@ export async function checkAnswersAreRepeated(merchant: Merchant): Promise<void>
   }
 }
 
-const moved = (row: LedgerRow) =>
-  row.status === 'succeeded' || row.status === 'authorized' || row.status === 'refunded'
+/** What a row of the ledger makes of its payment; a declined charge is none. */
+const statusOfCharge: Record<LedgerRow['status'], string | undefined> = {
+  succeeded: 'captured',
+  refunded: 'captured',
+  authorized: 'authorized',
+  canceled: 'canceled',
+  declined: undefined,
+}
+const moved = (row: LedgerRow) => statusOfCharge[row.status] !== undefined
 
-/** I2, I3: at most one successful charge a payment, and payment and charge say the same. */
+/** I2, I3, I9: at most one successful charge a payment, and payment and charge say the same. */
 export function checkChargesAndPayments(ledger: LedgerRow[], payments: Payment[]): void {
   const charges = Map.groupBy(ledger, (row) => row.reference)
   const perReference = new Map<string, number>()
@@ -152,21 +172,45 @@ export function checkChargesAndPayments(ledger: LedgerRow[], payments: Payment[]
     const reference = payment.reference ?? payment.id
     perReference.set(reference, (perReference.get(reference) ?? 0) + successes.length)
     const charge = successes[0]
-    const approved = payment.status === 'captured' || payment.status === 'authorized'
+    const approved = ['captured', 'authorized', 'canceled'].includes(payment.status)
     assert.equal(charge !== undefined, approved, `payment and ledger do not agree: ${at}`)
     if (charge === undefined) {
       assert.ok(payment.status === 'declined' || payment.status === 'failed', `not settled: ${at}`)
       continue
     }
-    assert.equal(payment.status, charge.status === 'succeeded' ? 'captured' : 'authorized', at)
+    assert.equal(payment.status, statusOfCharge[charge.status], at)
     assert.equal(charge.amount, payment.amount, at)
     assert.equal(charge.currency, payment.currency, at)
     assert.equal(payment.amount_authorized, payment.amount, at)
     assert.equal(payment.amount_captured, charge.amount_captured, at)
+    assert.equal(payment.amount_refunded, charge.amount_refunded, at)
     assert.equal(attempt.psp_reference, charge.payment_intent, at)
+    checkOperations(payment, charge)
   }
   for (const [reference, count] of perReference)
     assert.ok(count <= 1, `reference ${reference}: ${count} charges`)
+}
+
+/** Each refund that succeeded is in the ledger once, and no other; what was captured or canceled, by one operation. */
+function checkOperations(payment: Payment, charge: LedgerRow): void {
+  const at = `${payment.id}: ${JSON.stringify([payment.operations, charge])}`
+  const succeeded = payment.operations.filter(({ status }) => status === 'succeeded')
+  const open = payment.operations.filter(({ status }) => status !== 'succeeded' && status !== 'failed')
+  assert.deepEqual(open, [], `not settled: ${at}`)
+  const of = (kind: string) => succeeded.filter(({ object }) => object === kind)
+  const refunds = of('refund').map(({ id, amount, psp_reference }) => [id, amount, psp_reference])
+  assert.deepEqual(
+    charge.refunds.map(({ reference, amount, id }) => [reference, amount, id]).toSorted(),
+    refunds.toSorted(),
+    at,
+  )
+  assert.equal(of('cancel').length, payment.status === 'canceled' ? 1 : 0, at)
+  const isCapturedLater = payment.capture === 'manual' && payment.status === 'captured'
+  assert.deepEqual(
+    of('capture').map(({ amount }) => amount),
+    isCapturedLater ? [charge.amount_captured] : [],
+    at,
+  )
 }
 
 /** I3, over all merchants: no charge in the ledger that no attempt knows, and no payment open or failed with one. */
@@ -194,14 +238,17 @@ export function checkEventLog(events: LoggedEvent[], payments: Payment[], cards:
     const types = typesOf(payment.id)
     assert.equal(types[0], 'payment.created', `${payment.id}: ${types}`)
     assert.equal(types.at(-1), `payment.${payment.status}`, `${payment.id}: ${types}`)
+    for (const { id, object, status } of payment.operations) {
+      const told = typesOf(id)
+      assert.deepEqual([told[0], told.at(-1)], [`${object}.created`, `${object}.${status}`], `${id}: ${told}`)
+    }
   }
 }
 
-/** From each status of a payment, the ones that may follow. */
+/** What may follow what; the first event of a payment that is under way may tell just that. */
 const follows: Record<string, readonly string[]> = {
-  created: ['processing', 'unknown', 'authorized', 'captured', 'declined', 'failed', 'requires_action'],
-  processing: ['unknown', 'authorized', 'captured', 'declined', 'failed', 'requires_action'],
-  unknown: ['processing', 'authorized', 'captured', 'declined', 'failed', 'requires_action'],
+  ...paymentTransitions,
+  created: ['processing', ...paymentTransitions.processing],
 }
 
 /** I8: each payment's events follow the machine, and tell the status they are named for. */
@@ -228,6 +275,7 @@ export async function checkOncePerKey(product: Checked, { merchant_id, calls }: 
   const made = (path: Call['path']) =>
     calls.filter((call) => call.path === path && call.told!.status < 300).length
   const [cards, payments] = [made('/v1/cards'), made('/v1/payments')]
+  const operations = calls.filter(({ path, told }) => isOperation(path) && told!.status < 300).length
   const of = 'where merchant_id = $1'
   assert.deepEqual(
     {
@@ -238,15 +286,30 @@ export async function checkOncePerKey(product: Checked, { merchant_id, calls }: 
       payments: await counted('platform', `payments ${of}`),
       attempts: await counted('platform', `attempts ${of}`),
       payment_audit: await counted('platform', `audit_records ${of} and action = 'payment.create'`),
-      payment_keys: await counted('platform', `idempotency_records ${of} and response_status is not null`),
+      payment_keys: await counted(
+        'platform',
+        `idempotency_records ${of} and operation = 'payments.create' and response_status is not null`,
+      ),
+      operations: await counted('platform', `operations ${of}`),
+      operation_audit: await counted(
+        'platform',
+        `audit_records ${of} and action in ('payment.capture', 'payment.cancel', 'payment.refund')`,
+      ),
+      operation_keys: await counted(
+        'platform',
+        `idempotency_records ${of} and operation <> 'payments.create' and response_status is not null`,
+      ),
       parked: await counted('platform', `parked_events ${of}`),
     },
     {
       ...{ cards, versions: cards, card_audit: cards, card_keys: cards },
       ...{ payments, attempts: payments, payment_audit: payments, payment_keys: payments, parked: 0 },
+      ...{ operations, operation_audit: operations, operation_keys: operations },
     },
   )
 }
+
+const isOperation = (path: string) => /^\/v1\/payments\/.+\/(capture|cancel|refunds)$/.test(path)
 
 export async function listPayments(merchant: Merchant): Promise<Payment[]> {
   const all: Payment[] = []

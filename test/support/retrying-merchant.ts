@@ -25,7 +25,8 @@ export type Told = { status: number; text: string }
 
 /** A request that must have its effect once. */
 export type Call = {
-  path: '/v1/cards' | '/v1/payments'
+  /** Of cards, of payments, or of what is done to a payment. */
+  path: string
   key: string
   body: Record<string, unknown>
   tries: number
@@ -138,6 +139,12 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
       })
       assert.ok(status === 201 || status === 202, `${status} ${text}`)
       return JSON.parse(text) as Payment
+    },
+    /** Captures, cancels or refunds a payment: whatever becomes of it, there is an operation. */
+    async operate(payment: Payment, kind: 'capture' | 'cancel' | 'refunds', body: object): Promise<number> {
+      const { status, text } = await call(`/v1/payments/${payment.id}/${kind}`, { ...body })
+      assert.ok(status === 201 || status === 202, `${status} ${text}`)
+      return status
     },
     /** An account of its own at the simulated Stripe, known to the platform when this resolves. */
     async connect(): Promise<void> {
