@@ -10,6 +10,7 @@ import {
   firstApi,
   newMerchant,
   type Page,
+  queryDatabase,
   simulatorOf,
   withoutRequestId,
 } from './support/api.ts'
@@ -330,4 +331,35 @@ test('a page that cannot be is refused', async () => {
       param: 'reference',
     })
   assertProblem(await api.call('GET', '/v1/payments?page=1'), { ...invalid, param: 'page' })
+  for (const [param, value] of [
+    ['status', 'paid'],
+    ['created_after', 'yesterday'],
+    ['created_before', '2026-02-01'],
+    ['created_before', '2026-02-40T00:00:00Z'],
+  ])
+    assertProblem(await api.call('GET', `/v1/payments?${param}=${value}`), { ...invalid, param: param! })
+})
+
+test('I4: a key gives its answer again even where the payment could not be routed any more', async () => {
+  const merchant = await newMerchant(product, { connection: true })
+  const fields = { card: (await merchant.card()).id }
+  const key = randomUUID()
+  const first = await merchant.createPayment(fields, key)
+  assert.equal(first.status, 201, first.text)
+  const connection = first.body.attempts[0]!.connection
+  for (const zone of ['vault', 'platform'] as const)
+    await queryDatabase(product, zone, 'delete from connections where connection_id = $1', [connection])
+  // An account is remembered for a moment.
+  const gone = await eventually(async () => {
+    const answer = await merchant.createPayment({ ...fields, amount: 1 })
+    return answer.status === 422 ? answer : undefined
+  })
+  assertProblem(gone!, { status: 422, code: 'connection_not_found', param: 'connection' })
+  const again = await merchant.createPayment(fields, key)
+  assert.deepEqual([again.status, again.text], [first.status, first.text])
+  assertProblem(await merchant.createPayment({ ...fields, amount: 2 }, key), {
+    status: 422,
+    code: 'idempotency_key_reused',
+    param: 'Idempotency-Key',
+  })
 })

@@ -9,8 +9,12 @@ import type { Database, Statement } from '@coffer/core/postgres.ts'
 import pg from 'pg'
 import * as access from '../access/queries.ts'
 import * as events from '../platform/events/queries.ts'
+import { findOperationPlan } from '../platform/operations/queries.ts'
+import { filterOf } from '../platform/payments/list-filter.ts'
+import { listPayments } from '../platform/payments/list-queries.ts'
 import * as payments from '../platform/payments/queries.ts'
 import * as paymentReads from '../platform/payments/read-queries.ts'
+import { claimDue } from '../platform/payments/resolver-queries.ts'
 import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
 import * as cards from '../vault/cards/queries.ts'
 import * as forwards from '../vault/forward/forward-queries.ts'
@@ -55,7 +59,7 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey =
-  /card_id|number_hmac|idempotency_key|attempt_id|payment_id|event_id|key_id|connection_id|revoked_at/
+  /card_id|number_hmac|idempotency_key|attempt_id|payment_id|event_id|key_id|connection_id|resolve_at|revoked_at/
 
 const one = [{}] as never
 const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
@@ -84,6 +88,14 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   ['findPayments', 'coffer_platform_service', (database) => paymentReads.findPayments(database, one)],
   ['findKnownKey', 'coffer_access_relay', (database) => access.findKnownKey(database, 'key_')],
   ['listRevokedKeys', 'coffer_access_relay', (database) => access.listRevokedKeys(database, 1)],
+  ...[{}, { reference: 'r' }, { card: 'c' }].map((asked): (typeof hot)[number] => [
+    `listPayments ${Object.keys(asked)}`,
+    'coffer_platform_service',
+    (database) => listPayments(database, 'mer_', filterOf(asked)),
+  ]),
+  ['claimDue attempts', 'coffer_platform_relay', (database) => claimDue(database, 'attempts', 20)],
+  ['claimDue operations', 'coffer_platform_relay', (database) => claimDue(database, 'operations', 20)],
+  ['findOperationPlan', 'coffer_platform_service', (database) => findOperationPlan(database, one[0])],
   ['appendEvents', 'coffer_platform_relay', (database) => events.appendEvents(database, one, 1n, 'holder')],
 ]
 

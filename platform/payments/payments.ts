@@ -15,6 +15,7 @@ import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type Answers, type AnswerTarget, createAnswers } from './answers.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
+import { filterOf, type PaymentListAsked } from './list-filter.ts'
 import { type Ending, httpStatusOf, type PaymentStatus, settlementOf, staysOpen } from './machine.ts'
 import { newPaymentOf, validate } from './new-payment.ts'
 import type { EarlierIntent, IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
@@ -159,11 +160,9 @@ export function createPayments(deps: PaymentsDeps) {
       return payment
     },
 
-    async list(merchantId: string, filter: { reference?: string; cursor?: string; limit: number }) {
-      if (filter.cursor !== undefined && !isId('payment', filter.cursor))
-        throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
-      const data = await store.list(merchantId, filter)
-      return { data, next_cursor: data.length === filter.limit ? data.at(-1)!.id : null }
+    async list(merchantId: string, asked: PaymentListAsked) {
+      const { payments, next_cursor } = await store.list(merchantId, filterOf(asked))
+      return { data: payments, next_cursor }
     },
 
     async drain(): Promise<void> {

@@ -7,7 +7,7 @@ import type { Payment } from './schemas.ts'
 
 export type PaymentKey = { merchant_id: string; payment_id: string }
 
-type PaymentRow = Omit<
+export type PaymentRow = Omit<
   Payment,
   | 'id'
   | 'object'
@@ -43,10 +43,10 @@ const operationJson = `json_build_object('id', operation_id, 'object', kind, 'pa
       'created_at', operations.created_at, 'updated_at', operations.updated_at)`
 
 /** Everything shown of a payment; `payments` is in scope. */
-const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
+export const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
   payments.card_id, payments.capture, payments.initiator, payments.reference, payments.metadata, payments.decline,
   payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations`
-const paymentSides = `
+export const paymentSides = `
   cross join lateral (
     select coalesce(sum(amount_minor) filter (where kind = 'authorization'), 0)::bigint as amount_authorized,
       coalesce(sum(amount_minor) filter (where kind = 'capture'), 0)::bigint as amount_captured,
@@ -92,36 +92,10 @@ export async function findPayments(database: Database, keys: PaymentKey[]): Prom
   return found
 }
 
-export type PaymentFilter = { reference?: string; cursor?: string; limit: number }
-
-/** Newest first. */
-export async function listPayments(
-  database: Database,
-  merchantId: string,
-  filter: PaymentFilter,
-): Promise<Payment[]> {
-  const byReference = filter.reference === undefined ? '' : 'and reference = $4'
-  const rows = await database.read<PaymentRow>([merchantId], {
-    name: filter.reference === undefined ? 'list_payments' : 'list_payments_by_reference',
-    text: `select ${paymentColumns} from (
-             select * from payments
-             where merchant_id = $1 and ($2::text is null or payment_id < $2) ${byReference}
-             order by payment_id desc limit $3) payments
-           ${paymentSides} order by payments.payment_id desc`,
-    values: [
-      merchantId,
-      filter.cursor ?? null,
-      filter.limit,
-      ...(filter.reference === undefined ? [] : [filter.reference]),
-    ],
-  })
-  return rows.map(paymentOf)
-}
-
 /** PostgreSQL writes times in JSON in its own way. */
 const isoTime = (text: string) => new Date(text).toISOString()
 
-function paymentOf(row: PaymentRow): Payment {
+export function paymentOf(row: PaymentRow): Payment {
   return {
     id: row.payment_id,
     object: 'payment',

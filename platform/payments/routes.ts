@@ -2,9 +2,8 @@ import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { sendJsonText } from '@coffer/core/json-text.ts'
-import { storableText } from '@coffer/core/metadata.ts'
-import { limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
+import { paymentListQuery } from './list-filter.ts'
 import type { Payments } from './payments.ts'
 import { newPayment, type Payment, payment, paymentId, paymentList } from './schemas.ts'
 
@@ -53,22 +52,13 @@ export function publicRoutes(payments: Payments): Routes {
       {
         config: { access: { scope: 'payments:read' }, failures: [] },
         schema: {
-          summary: 'Payments, newest first.',
-          querystring: Type.Object(
-            {
-              reference: Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: storableText })),
-              cursor: Type.Optional(Type.String({ maxLength: 100 })),
-              limit: limitParameter,
-            },
-            { additionalProperties: false },
-          ),
+          summary:
+            'Payments, newest first. A page may be short of its limit: go on until next_cursor is null.',
+          querystring: paymentListQuery,
           response: { 200: paymentList },
         },
       },
-      (request) => {
-        const { limit, ...filter } = request.query
-        return payments.list(request.user.merchant_id, { ...filter, limit: limitOf(limit) })
-      },
+      (request) => payments.list(request.user.merchant_id, request.query),
     )
   }
 }

@@ -2,6 +2,7 @@
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import * as lists from './list-queries.ts'
 import * as queries from './queries.ts'
 import * as reads from './read-queries.ts'
 import type { Payment } from './schemas.ts'
@@ -45,8 +46,8 @@ export function createPaymentStore(database: Database) {
       queries.findIntent(database, merchantId, idempotencyKey, bodyHmac),
     get: (merchantId: string, paymentId: string): Promise<Payment | undefined> =>
       lookups.add({ merchant_id: merchantId, payment_id: paymentId }),
-    list: (merchantId: string, filter: reads.PaymentFilter): Promise<Payment[]> =>
-      reads.listPayments(database, merchantId, filter),
+    list: (merchantId: string, filter: lists.PaymentFilter): Promise<lists.PaymentPage> =>
+      lists.listPayments(database, merchantId, filter),
     findPlan: (key: reads.AttemptKey) => reads.findPlan(database, key),
     async drain(): Promise<void> {
       await writes.drain()

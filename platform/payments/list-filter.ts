@@ -1,0 +1,62 @@
+/** What may be asked of the list of payments, and how it reads as ids: they begin with the time they were made. */
+import { Failure } from '@coffer/core/errors.ts'
+import { firstIdAt, isId } from '@coffer/core/ids.ts'
+import { storableText } from '@coffer/core/metadata.ts'
+import { limitOf, limitParameter } from '@coffer/core/pages.ts'
+import { type Static, Type } from 'typebox'
+import type { PaymentFilter } from './list-queries.ts'
+import { type PaymentStatus, paymentTransitions } from './machine.ts'
+
+const time = (description: string) =>
+  Type.Optional(
+    Type.String({
+      pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,3})?(Z|[+-]\\d\\d:\\d\\d)$',
+      description: `RFC 3339, to the millisecond. ${description}`,
+    }),
+  )
+
+export const paymentListQuery = Type.Object(
+  {
+    reference: Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: storableText })),
+    card: Type.Optional(Type.String({ minLength: 1, maxLength: 100, pattern: storableText })),
+    status: Type.Optional(Type.Enum(Object.keys(paymentTransitions))),
+    created_after: time('Payments made later than this.'),
+    created_before: time('Payments made earlier than this.'),
+    cursor: Type.Optional(Type.String({ maxLength: 100 })),
+    limit: limitParameter,
+  },
+  { additionalProperties: false },
+)
+export type PaymentListAsked = Static<typeof paymentListQuery>
+
+/** @throws Failure invalid_request */
+export function filterOf(asked: PaymentListAsked): PaymentFilter {
+  const after = timeOf(asked.created_after, 'created_after')
+  const before = timeOf(asked.created_before, 'created_before')
+  const { cursor } = asked
+  if (cursor !== undefined && !isId('payment', cursor))
+    throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+  const bounds = [
+    // Behind every id there can be.
+    'pay_~',
+    ...(before === undefined ? [] : [firstIdAt('payment', before)]),
+    ...(cursor === undefined ? [] : [cursor]),
+  ]
+  return {
+    reference: asked.reference ?? null,
+    card_id: asked.card ?? null,
+    status: (asked.status as PaymentStatus | undefined) ?? null,
+    from_id: firstIdAt('payment', after === undefined ? 0 : after + 1),
+    before_id: bounds.reduce((least, bound) => (bound < least ? bound : least)),
+    limit: limitOf(asked.limit),
+  }
+}
+
+/** In milliseconds, none before 1970: no id is older. */
+function timeOf(text: string | undefined, param: string): number | undefined {
+  if (text === undefined) return undefined
+  const time_ms = Date.parse(text)
+  if (Number.isNaN(time_ms))
+    throw new Failure('invalid_request', { param, detail: `${param} is not a time there is.` })
+  return Math.max(time_ms, 0)
+}
