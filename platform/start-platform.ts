@@ -18,6 +18,7 @@ import { createOperations, type Operations } from './operations/operations.ts'
 import * as operationRoutes from './operations/routes.ts'
 import { createOperationStore } from './operations/store.ts'
 import { createPayments, type Payments } from './payments/payments.ts'
+import type { ResolveByHandDeps } from './payments/resolve-by-hand.ts'
 import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
 import { createPaymentStore } from './payments/store.ts'
@@ -48,12 +49,13 @@ export function check(config: ConfigOf<typeof settings>): string[] {
 export function publicRoutes(parts: {
   payments: Payments
   operations: Operations
+  byHand: ResolveByHandDeps
   database: Database
   vault: InternalClient
   access: InternalClient
 }): Routes {
   return async (server) => {
-    await paymentRoutes.publicRoutes(parts.payments)(server)
+    await paymentRoutes.publicRoutes(parts.payments, parts.byHand)(server)
     await operationRoutes.publicRoutes(parts.operations)(server)
     await eventRoutes.publicRoutes(parts.database)(server)
     await auditRoutes.publicRoutes(parts)(server)
@@ -120,7 +122,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'platform',
-    publicRoutes: publicRoutes({ payments, operations, database, vault, access: access.internal }),
+    publicRoutes: publicRoutes({
+      payments,
+      operations,
+      byHand: shared,
+      database,
+      vault,
+      access: access.internal,
+    }),
     internalRoutes: async () => {},
     tokenCheck: access.tokenCheck,
     ready: () => database.check(),

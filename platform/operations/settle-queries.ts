@@ -1,8 +1,8 @@
 /** How an operation ends in the database: by compare-and-set, once, together with all that follows from it. */
-import type { Caller } from '@coffer/core/caller.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Query } from '@coffer/core/postgres.ts'
+import { auditResolution, type ResolvedBy } from '../payments/audited-queries.ts'
 import { findPaymentWithin } from '../payments/read-queries.ts'
 import type { Operation } from '../payments/schemas.ts'
 import { type OperationSettlement, openOperationStates } from './machine.ts'
@@ -24,7 +24,7 @@ export type OperationSettle = {
   /** The key whose answer this is, and how it is written; null where no request waits. */
   answer: { idempotency_key: string; answerOf(operation: Operation): StoredAnswer } | null
   /** Who settled it by hand, and why. */
-  by_hand: { caller: Caller; reason: string } | null
+  by_hand: ResolvedBy | null
 }
 
 /** The operation as it is from then on; undefined where it had ended already: then nothing was changed. */
@@ -51,7 +51,7 @@ export function settleOperation(database: Database, entry: OperationSettle): Pro
     const to = settlement.state === 'succeeded' ? operationRules[kind].to : payment.status
     if (to !== payment.status) await tell(query, plan, entry.at, `payment.${to}`, plan.payment_id, now)
     if (entry.answer !== null) await keepAnswer(query, plan, entry.answer, operation)
-    if (entry.by_hand !== null) await audit(query, plan, entry.by_hand)
+    if (entry.by_hand !== null) await auditResolution(query, plan.operation_id, entry.by_hand)
     return operation
   })
 }
@@ -127,23 +127,6 @@ async function keepAnswer(
     values: [
       ...[plan.merchant_id, idempotencyOperationOf(plan.kind), idempotency_key, status, body],
       plan.operation_id,
-    ],
-  })
-}
-
-async function audit(
-  query: Query,
-  plan: OperationPlan,
-  { caller, reason }: NonNullable<OperationSettle['by_hand']>,
-): Promise<void> {
-  await query({
-    name: 'audit_resolution',
-    text: `insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
-             source_address, reason, result)
-           values ($1, $2, $3, $4, 'payment.resolve', $5, $6, $7, $8, 'done')`,
-    values: [
-      ...[newId('audit'), plan.merchant_id, caller.actor, caller.key_id, plan.operation_id],
-      ...[caller.request_id, caller.source_address, reason],
     ],
   })
 }

@@ -1,6 +1,6 @@
 /** What may be asked of the list of payments, and how it reads as ids: they begin with the time they were made. */
 import { Failure } from '@coffer/core/errors.ts'
-import { firstIdAt, isId } from '@coffer/core/ids.ts'
+import { isId, lowestIdAt } from '@coffer/core/ids.ts'
 import { storableText } from '@coffer/core/metadata.ts'
 import { limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
@@ -39,14 +39,14 @@ export function filterOf(asked: PaymentListAsked): PaymentFilter {
   const bounds = [
     // Behind every id there can be.
     'pay_~',
-    ...(before === undefined ? [] : [firstIdAt('payment', before)]),
+    ...(before === undefined ? [] : [lowestIdAt('payment', before)]),
     ...(cursor === undefined ? [] : [cursor]),
   ]
   return {
     reference: asked.reference ?? null,
     card_id: asked.card ?? null,
     status: (asked.status as PaymentStatus | undefined) ?? null,
-    from_id: firstIdAt('payment', after === undefined ? 0 : after + 1),
+    from_id: lowestIdAt('payment', after === undefined ? 0 : after + 1),
     before_id: bounds.reduce((least, bound) => (bound < least ? bound : least)),
     limit: limitOf(asked.limit),
   }

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { declineActions, declineReasons } from '@coffer/core/connector.ts'
 import { money } from '@coffer/core/money.ts'
 import fc from 'fast-check'
-import { type Ending, httpStatusOf, openStates, settlementOf } from './machine.ts'
+import { operationRules } from '../operations/rules.ts'
+import { type Ending, httpStatusOf, openStates, paymentTransitions, settlementOf } from './machine.ts'
 
 const text = fc.string({ maxLength: 30 })
 const orNull = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: null })
@@ -95,6 +98,29 @@ test('a reason is told where there is one: a decline, a failure, a cause, and ne
       assert.equal(cause !== null, ending.kind === 'unknown')
     }),
   )
+})
+
+test('the drawing in the documentation is the table', () => {
+  const text = readFileSync(join(import.meta.dirname, '../../docs/payments.md'), 'utf8')
+  const drawing = /## States\s+```mermaid(.*?)```/s.exec(text)![1]!
+  const drawn = [...drawing.matchAll(/^ *(\S+) --> (\S+?)(?::.*)?$/gm)].map(([, from, to]) => `${from} ${to}`)
+  const table = Object.entries(paymentTransitions).flatMap(([from, following]) =>
+    following.length === 0 ? [`${from} [*]`] : following.map((to) => `${from} ${to}`),
+  )
+  assert.deepEqual(drawn.toSorted(), ['[*] processing', ...table].toSorted())
+})
+
+test('what an ending or an operation makes of a payment is in the table of what may follow', () => {
+  for (const [, payments] of Object.values(table))
+    for (const status of payments)
+      for (const from of ['processing', 'unknown'] as const)
+        assert.ok(
+          from === status || paymentTransitions[from].some((to) => to === status),
+          `${from} → ${status}`,
+        )
+  for (const { from, to } of Object.values(operationRules))
+    for (const status of from)
+      assert.ok(status === to || paymentTransitions[status].includes(to), `${status} → ${to}`)
 })
 
 test('one settlement shares nothing with the next', () => {

@@ -223,7 +223,7 @@ const settleText = `
   )
   select exists (select from changed) as changed`
 
-function settleStatement(entry: SettlementUpdate): Statement {
+export function settleStatement(entry: SettlementUpdate): Statement {
   const { settlement } = entry
   return {
     name: 'settle_attempt',

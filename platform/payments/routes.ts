@@ -5,9 +5,10 @@ import { sendJsonText } from '@coffer/core/json-text.ts'
 import { Type } from 'typebox'
 import { paymentListQuery } from './list-filter.ts'
 import type { Payments } from './payments.ts'
-import { newPayment, type Payment, payment, paymentId, paymentList } from './schemas.ts'
+import { type ResolveByHandDeps, resolveByHand } from './resolve-by-hand.ts'
+import { newPayment, type Payment, payment, paymentId, paymentList, resolution } from './schemas.ts'
 
-export function publicRoutes(payments: Payments): Routes {
+export function publicRoutes(payments: Payments, deps: ResolveByHandDeps): Routes {
   return async (server) => {
     server.post(
       '/v1/payments',
@@ -59,6 +60,24 @@ export function publicRoutes(payments: Payments): Routes {
         },
       },
       (request) => payments.list(request.user.merchant_id, request.query),
+    )
+
+    server.post(
+      '/v1/payments/:id/resolve',
+      {
+        config: {
+          access: { scope: 'admin' },
+          failures: ['not_found', 'payment_state_invalid', 'card_number_in_wrong_field'],
+        },
+        schema: {
+          summary:
+            'Settle by hand what has stayed unknown, after looking at the PSP. Never overrides a result.',
+          params: paymentId,
+          body: resolution,
+          response: { 200: payment },
+        },
+      },
+      (request) => resolveByHand(deps, callerOf(request), request.params.id, request.body),
     )
   }
 }

@@ -117,6 +117,23 @@ export const newRefund = Type.Object(
   { additionalProperties: false },
 )
 
+export const resolution = Type.Object(
+  {
+    outcome: Type.Enum(['succeeded', 'failed'], {
+      description: 'What the PSP says has become of it. succeeded: captured or authorized, as was asked for.',
+    }),
+    reason: Type.String({ minLength: 1, maxLength: 500, pattern: storableText }),
+    operation: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 100, description: 'Left out: the payment itself.' }),
+    ),
+    psp_reference: Type.Optional(
+      Type.String({ pattern: '^[A-Za-z0-9_-]{1,255}$', description: 'What the PSP calls it.' }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type Resolution = Static<typeof resolution>
+
 export const paymentId = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) })
 export const refundList = Type.Object({ data: Type.Array(operation), next_cursor: Type.Null() })
 export const paymentList = Type.Object({

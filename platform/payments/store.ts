@@ -2,6 +2,7 @@
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import * as audit from './audited-queries.ts'
 import * as lists from './list-queries.ts'
 import * as queries from './queries.ts'
 import * as reads from './read-queries.ts'
@@ -38,6 +39,8 @@ export function createPaymentStore(database: Database) {
       const written = await writes.add({ kind: 'settlement', entry })
       return written.kind === 'settlement' && written.applied
     },
+    settleByHand: (entry: queries.SettlementUpdate, by: audit.ResolvedBy): Promise<boolean> =>
+      audit.settleByHand(database, entry, by),
     /** Keeps the first answer of a key, and gives the one that is kept. */
     storeAnswer: (key: queries.AnswerKey, answer: StoredAnswer): Promise<StoredAnswer> =>
       queries.storeAnswer(database, key, answer),

@@ -190,6 +190,17 @@ test('a delegation whose merchant, card, version, attempt and connection do not 
   assert.equal((await send(mine.call({ card_version_id: mine.card.version }))).outcome, 'answered')
 })
 
+test('a request without a mark of the card is sent whatever has become of the card, and carries nothing of it', async (t) => {
+  const psp = await startDestination(t, ok)
+  const { call } = await prepare(psp.url)
+  const request = { ...call().request, body: { form: [['amount', '5']] as [string, string][] } }
+  const gone = { card_id: newId('card'), attempt_id: newId('operation') }
+  const result = await send(call({ ...gone, request }))
+  assert.deepEqual([result.outcome, result.card_version_id], ['answered', null])
+  assert.equal((await send(call({ ...gone, send_number: 1 }))).outcome, 'not_sent')
+  assert.equal(psp.seen.length, 1)
+})
+
 test('looking at a step that was never sent closes it: the first send, coming late, is not sent', async (t) => {
   const psp = await startDestination(t, ok)
   const { call, look } = await prepare(psp.url)
