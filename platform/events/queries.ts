@@ -54,8 +54,10 @@ const appendText = `
     order by place
   ), facts as (
     insert into card_facts (merchant_id, card_id, brand, bin, status)
-    select merchant_id, object_id, data ->> 'brand', data ->> 'bin', data ->> 'status'
-    from fresh where type = 'card.created'
+    select distinct on (merchant_id, object_id) merchant_id, object_id, data ->> 'brand', data ->> 'bin',
+      data ->> 'status'
+    from fresh where type in ('card.created', 'card.updated', 'card.deleted')
+    order by merchant_id, object_id, place desc
     on conflict (merchant_id, card_id) do update
       set brand = excluded.brand, bin = excluded.bin, status = excluded.status
   ), known_connections as (

@@ -276,3 +276,31 @@ test('SEC-13: a merchant reads its own events only', async (t) => {
   assert.deepEqual(await service.read([mine.merchant_id], all), [{ event_id: mine.event_id }])
   assert.deepEqual(await service.read([], all), [])
 })
+
+test("a card's facts are what its last event says, also where several come in one batch", async (t) => {
+  const append = await leased(t)
+  const merchant = newId('merchant')
+  const [deleted, changed] = [newId('card'), newId('card')]
+  const facts = { brand: 'visa', bin: '42424242', status: 'active' }
+  const event = (type: string, object_id: string, changes: object = {}) =>
+    newEvent(merchant, { type, object_id, data: JSON.stringify({ ...facts, ...changes }) })
+  const read = () =>
+    asSuperuser(
+      'select card_id, brand, bin, status from card_facts where merchant_id = $1 order by card_id',
+      [merchant],
+    )
+  const rowOf = (card_id: string, changes: object = {}) => ({ card_id, ...facts, ...changes })
+  await append([event('card.created', deleted), event('card.created', changed)])
+  assert.deepEqual(await read(), [rowOf(deleted), rowOf(changed)].sort(byCard))
+  await append([
+    event('card.updated', deleted),
+    event('card.updated', changed, { status: 'closed' }),
+    event('card.deleted', deleted, { status: 'deleted' }),
+    event('card.updated', changed, { bin: '55555555', brand: 'mastercard' }),
+  ])
+  const last = { bin: '55555555', brand: 'mastercard' }
+  assert.deepEqual(await read(), [rowOf(deleted, { status: 'deleted' }), rowOf(changed, last)].sort(byCard))
+})
+
+const byCard = (left: { card_id: string }, right: { card_id: string }) =>
+  left.card_id < right.card_id ? -1 : 1

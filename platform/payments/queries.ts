@@ -88,7 +88,8 @@ const insertIntentsText = `
   ), without_card as materialized (
     select input.place from input left join lateral (
       select card_id from card_facts
-      where card_facts.merchant_id = input.merchant_id and card_facts.card_id = input.card_id limit 1) fact on true
+      where card_facts.merchant_id = input.merchant_id and card_facts.card_id = input.card_id
+        and status <> 'deleted' limit 1) fact on true
     where not card_was_found and fact.card_id is null
   ), claimed as materialized (
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id, lease_until,
