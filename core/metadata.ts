@@ -4,12 +4,16 @@ import { Type } from 'typebox'
 /** What PostgreSQL's text can hold, and its JSON can read back: no NUL, and no half of a character. */
 export const storableText = '^[^\\u0000\\ud800-\\udfff]*$'
 
+export const metadataNamesMax = 25
+const name = Type.String({ pattern: '^[^\\u0000\\ud800-\\udfff]{1,50}$' })
+const value = Type.String({ maxLength: 500, pattern: storableText })
+const names = { maxProperties: metadataNamesMax, additionalProperties: false }
+
 /** The names' rule is a pattern, and no other name is let in: without one, anything would pass under it. */
-export const metadata = Type.Record(
-  Type.String({ pattern: '^[^\\u0000\\ud800-\\udfff]{1,50}$' }),
-  Type.String({ maxLength: 500, pattern: storableText }),
-  { maxProperties: 25, additionalProperties: false },
-)
+export const metadata = Type.Record(name, value, names)
+
+/** Merged by name into what there is; null takes a name out. */
+export const metadataChange = Type.Record(name, Type.Union([value, Type.Null()]), names)
 
 /**
  * The same on its way out. The serializer takes a names' pattern without Unicode, so with one it would leave out

@@ -61,6 +61,7 @@ test('a card is kept, told without its number, and read back the same', async ()
     exp_month: 12,
     exp_year: 2049,
     cardholder_name: 'Zoë Łukasz',
+    billing_address: null,
     customer: 'cus_1',
     metadata: { plan: 'gold', größe: '✓', '😀': '🎉', 'two\nlines': '' },
   })

@@ -66,10 +66,16 @@ test("the platform's logins can read no table of the vault, even let into its da
   }
 })
 
-test("the vault's relay sees the outbox and when idempotency records expire, and no card", async () => {
+test("the vault's relay sees the outbox, when idempotency records expire and when cards were deleted, no more", async () => {
   const login = 'coffer_vault_relay'
   const rights = await rightsOf(login, 'vault')
-  assert.deepEqual(rights, { outbox: 'select delete', idempotency_records: 'select delete' })
+  assert.deepEqual(rights, {
+    outbox: 'select delete',
+    idempotency_records: 'select delete',
+    cards: 'select update',
+    card_versions: 'select update',
+    audit_records: 'insert',
+  })
   for (const table of [
     'cards',
     'card_versions',
@@ -82,6 +88,11 @@ test("the vault's relay sees the outbox and when idempotency records expire, and
     await assert.rejects(postgres.query(login, `select * from ${table}`), denied, table)
   await assert.rejects(postgres.query(login, 'select response_body from idempotency_records'), denied)
   await assert.rejects(postgres.query(login, 'select body_hmac from idempotency_records'), denied)
+  for (const column of ['number_encrypted', 'bin', 'last4', 'exp_month', 'cardholder_name', 'data_key_id'])
+    await assert.rejects(postgres.query(login, `select ${column} from card_versions`), denied, column)
+  for (const column of ['fingerprint', 'status', 'customer', 'metadata'])
+    await assert.rejects(postgres.query(login, `select ${column} from cards`), denied, column)
+  await assert.rejects(postgres.query(login, 'update cards set deleted_at = now()'), denied)
   await assert.rejects(postgres.query(login, `insert into outbox (event_id) values ('x')`), denied)
 })
 
@@ -128,6 +139,8 @@ test("the vault's service cannot change what is append-only, and removes nothing
     assert.doesNotMatch(rights, /delete|truncate|references|trigger/, table)
   for (const statement of [
     `update card_versions set last4 = '0000'`,
+    'update card_versions set number_encrypted = null',
+    'update cards set erased_at = now()',
     `update cards set fingerprint = 'fpr_x'`,
     `update instruments set fingerprint = 'fpr_x'`,
     `update data_keys set wrapped_key = ''`,

@@ -16,6 +16,8 @@ import * as payments from '../platform/payments/queries.ts'
 import * as paymentReads from '../platform/payments/read-queries.ts'
 import { claimDue } from '../platform/payments/resolver-queries.ts'
 import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
+import * as cardChanges from '../vault/cards/change-queries.ts'
+import { eraseDeleted } from '../vault/cards/erasing.ts'
 import * as cards from '../vault/cards/queries.ts'
 import * as forwards from '../vault/forward/forward-queries.ts'
 import * as keys from '../vault/keys/queries.ts'
@@ -69,6 +71,25 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     (database) => cards.insertCards(database, [{ card: { metadata: {} } }] as never),
   ],
   ['findCards', 'coffer_vault_service', (database) => cards.findCards(database, one)],
+  ['listCards', 'coffer_vault_service', (database) => cards.listCards(database, 'mer_', {}, undefined, 10)],
+  [
+    'listCards by customer',
+    'coffer_vault_service',
+    (database) => cards.listCards(database, 'mer_', { customer: 'c' }, undefined, 10),
+  ],
+  [
+    'listCards by fingerprint',
+    'coffer_vault_service',
+    (database) => cards.listCards(database, 'mer_', { fingerprint: 'f', customer: 'c' }, undefined, 10),
+  ],
+  [
+    'updateCards',
+    'coffer_vault_service',
+    (database) =>
+      cardChanges.updateCards(database, [{ before: {}, after: { billing_address: null } }] as never),
+  ],
+  ['deleteCards', 'coffer_vault_service', (database) => cardChanges.deleteCards(database, one)],
+  ['recordCvcs', 'coffer_vault_service', (database) => cardChanges.recordCvcs(database, one)],
   ['insertForwards', 'coffer_vault_service', (database) => forwards.insertForwards(database, one)],
   ['endForwards', 'coffer_vault_service', (database) => forwards.endForwards(database, one)],
   ['findDataKey', 'coffer_vault_service', (database) => keys.findDataKey(database, 'mer_', 'dek_')],
@@ -98,6 +119,84 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   ['findOperationPlan', 'coffer_platform_service', (database) => findOperationPlan(database, one[0])],
   ['appendEvents', 'coffer_platform_relay', (database) => events.appendEvents(database, one, 1n, 'holder')],
 ]
+
+/** One row a card, of two merchants: a customer and a number with a few of them, and some that are deleted. */
+const manyCards = `
+  with card as (
+    select 'mer_' || n % 2 as merchant_id, 'card_' || lpad(n::text, 36, '0') as card_id, n
+    from generate_series(1, 20000) n
+  ), added as (
+    insert into cards (merchant_id, card_id, card_version_id, fingerprint, customer, metadata, created_at,
+      updated_at, deleted_at)
+    select merchant_id, card_id, 'cver_1', 'fpr_' || n % 3000, 'customer ' || n % 2000, '{}', now(), now(),
+      case when n % 50 = 0 then now() end from card
+  )
+  insert into card_versions (merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin, last4,
+    exp_month, exp_year, reason, created_at)
+  select merchant_id, card_id, 'cver_1', 'dek_1', sha512('x'), 'visa', '424242', '4242', 1, 2030, 'created', now()
+  from card`
+
+/** What a statement reads of each table, in rows that were found and rows that were thrown away. */
+async function rowsRead(statement: Statement, merchant: string): Promise<number> {
+  const client = new pg.Client({ connectionString: postgres.url('coffer_vault_service').expose() })
+  await client.connect()
+  try {
+    await client.query(
+      `select set_config('coffer.merchants', $1, false), set_config('enable_seqscan', 'off', false),
+      set_config('plan_cache_mode', 'force_generic_plan', false)`,
+      [merchant],
+    )
+    const names = statement.values.map((_value, index) => `$${index + 1}`)
+    await client.query(`prepare listed as ${statement.text}`)
+    const values = statement.values.map((value) =>
+      value === null ? 'null' : pg.escapeLiteral(String(value)),
+    )
+    assert.equal(values.length, names.length)
+    const { rows } = await client.query(
+      `explain (analyze, format json) execute listed (${values.join(', ')})`,
+    )
+    let read = 0
+    const walk = (node: Record<string, unknown>) => {
+      const loops = node['Actual Loops'] as number
+      if (node['Relation Name'] !== undefined)
+        read += loops * ((node['Actual Rows'] as number) + ((node['Rows Removed by Filter'] as number) ?? 0))
+      for (const child of (node['Plans'] as Record<string, unknown>[]) ?? []) walk(child)
+    }
+    walk(rows[0]['QUERY PLAN'][0].Plan)
+    return read
+  } finally {
+    await client.end()
+  }
+}
+
+test('a page of a list of cards reads about as many rows as it gives, also far down in a large table', async () => {
+  await postgres.query('coffer_vault_migrator', manyCards)
+  await postgres.query('coffer_vault_migrator', 'analyze cards, card_versions')
+  const deep = `card_${'12000'.padStart(36, '0')}`
+  const filters: cards.CardFilter[] = [
+    {},
+    { customer: 'customer 7' },
+    { fingerprint: 'fpr_11' },
+    { fingerprint: 'fpr_11', customer: 'customer 11' },
+  ]
+  for (const filter of filters)
+    for (const before of [undefined, deep]) {
+      const [statement] = await statementsOf((database) =>
+        cards.listCards(database, 'mer_1', filter, before, 10),
+      )
+      const read = await rowsRead(statement!, 'mer_1')
+      assert.ok(read > 0 && read <= 30, `${JSON.stringify(filter)} ${before}: ${read} rows`)
+    }
+})
+
+test('cards to erase are found by when they were deleted', async () => {
+  const [statement] = await statementsOf((database) => eraseDeleted(database))
+  const nodes = await planOf('coffer_vault_relay', statement!)
+  assert.ok(
+    nodes.some((node) => /deleted_at/.test(node['Index Cond'] ?? '')),
+    JSON.stringify(nodes),
+  )
+})
 
 for (const [name, login, run] of hot)
   test(`${name} finds its rows by whole keys, also where its tables were empty when it was planned`, async () => {

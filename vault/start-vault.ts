@@ -10,6 +10,8 @@ import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import { type Cards, createCards } from './cards/cards.ts'
+import { type CardChanges, createCardChanges } from './cards/changes.ts'
+import { startErasing } from './cards/erasing.ts'
 import * as cardRoutes from './cards/routes.ts'
 import { type Connections, createConnections } from './forward/connections.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
@@ -32,9 +34,13 @@ export const settings = {
 const cvcSweepMs = 10_000
 
 /** The parts behind a route are used when it is called: the contract is made from routes with nothing behind. */
-export function publicRoutes(parts: { cards: Cards; connections: Connections }): Routes {
+export function publicRoutes(parts: {
+  cards: Cards
+  cardChanges: CardChanges
+  connections: Connections
+}): Routes {
   return async (server) => {
-    await cardRoutes.publicRoutes(parts.cards)(server)
+    await cardRoutes.publicRoutes(parts.cards, parts.cardChanges)(server)
     await forwardRoutes.publicRoutes(parts.connections)(server)
   }
 }
@@ -60,17 +66,20 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const access = connectToAccess({ role: 'vault', roleKey: config.VAULT_ROLE_KEY, config, log })
   const cvcLeases = createCvcLeases()
   const sweep = setInterval(() => cvcLeases.sweep(), cvcSweepMs)
-  const cards = createCards({ database, keyring, clock: systemClock, cvcLeases })
+  const cardsDeps = { database, keyring, clock: systemClock, cvcLeases }
+  const cards = createCards(cardsDeps)
+  const cardChanges = createCardChanges({ ...cardsDeps, cards })
   const allowLoopback = config.COFFER_MODE === 'sandbox'
   const connections = createConnections({ database, keyring, allowLoopback })
   const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
 
   const expiry = startExpiry(relayDatabase, log)
   const outboxAge = startOutboxAge(relayDatabase, 'vault')
+  const erasing = startErasing(relayDatabase, log)
 
   return {
     name: 'vault',
-    publicRoutes: publicRoutes({ cards, connections }),
+    publicRoutes: publicRoutes({ cards, cardChanges, connections }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)
@@ -80,7 +89,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     ready: () => database.check(),
     async stop() {
       clearInterval(sweep)
-      await Promise.all([cards.drain(), forwards.drain(), expiry.stop(), outboxAge.stop()])
+      await Promise.all([cards.drain(), cardChanges.drain(), forwards.drain()])
+      await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop()])
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
     },
   }

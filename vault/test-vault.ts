@@ -6,7 +6,8 @@ import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
 import type { TestPostgres } from '../test/support/postgres.ts'
 import { createCards, type SerializeCard } from './cards/cards.ts'
-import type { NewCard } from './cards/schemas.ts'
+import { createCardChanges } from './cards/changes.ts'
+import type { Card, CardChange, NewCard } from './cards/schemas.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
 import { openKeyring, type RootKeys } from './keys/keyring.ts'
 
@@ -29,9 +30,13 @@ export async function openTestVault(
   const keyring = await openKeyring(database, rootKeysOf(postgres))
   const cvcLeases = createCvcLeases()
   const clock = { now: () => new Date('2026-11-22T12:00:00.123Z') }
-  const cards = createCards({ database, keyring, clock, cvcLeases })
-  return { database, keyring, cvcLeases, cards }
+  const deps = { database, keyring, clock, cvcLeases }
+  const cards = createCards(deps)
+  const changes = createCardChanges({ ...deps, cards })
+  return { database, keyring, cvcLeases, cards, changes }
 }
+
+export type TestVault = Awaited<ReturnType<typeof openTestVault>>
 
 export function newCaller(merchantId: string = newId('merchant')): Caller {
   return {
@@ -56,4 +61,23 @@ export const serialize: SerializeCard = (card) => JSON.stringify(card)
 export function rowsOf(postgres: TestPostgres, table: string, merchantId: string) {
   const text = `select * from ${table} where merchant_id = $1`
   return postgres.query('coffer_vault_migrator', text, [merchantId])
+}
+
+/** A new card of a new merchant, with what tests ask about it. */
+export async function keepCard(postgres: TestPostgres, vault: TestVault, input: Partial<NewCard> = {}) {
+  const { cards, changes } = vault
+  const caller = newCaller()
+  const card = JSON.parse((await cards.create(caller, testCard(input), null, serialize)).body) as Card
+  const rows = (table: string) => rowsOf(postgres, table, caller.merchant_id)
+  return {
+    caller,
+    card,
+    place: { merchant_id: caller.merchant_id, card_id: card.id },
+    rows,
+    update: (change: CardChange, key: string | null = null, through = changes) =>
+      through.update(caller, card.id, change, key, serialize),
+    /** What the audit trail says was done, in the order of the alphabet. */
+    actions: async () => (await rows('audit_records')).map((row) => row['action'] as string).sort(),
+    read: () => cards.get(caller.merchant_id, card.id),
+  }
 }

@@ -1,7 +1,7 @@
 /**
- * Which brand a card number is of: the longest matching prefix wins. Ranges, lengths and CVC lengths as
- * published in the credit-card-type data set (version 10.3.0); how much of a number may be shown follows PCI
- * SSC FAQ 1091: first 8 of a 16-digit number of the five brands named there, else first 6, and the last 4.
+ * Which brand a card number is of: the longest matching prefix wins, of equally long ones the narrowest range.
+ * Ranges, lengths and CVC lengths as published in the credit-card-type data set (version 10.3.0), but JCB's
+ * older ranges also have 15 digits. How much of a number may be shown follows PCI SSC FAQ 1091.
  */
 type Range = number | [first: number, last: number]
 export type Brand = { brand: string; prefixes: Range[]; lengths: number[]; cvc_length: number }
@@ -22,7 +22,8 @@ export const brands: Brand[] = [
   { brand: 'amex', prefixes: [34, 37], lengths: [15], cvc_length: 4 },
   { brand: 'diners', prefixes: [[300, 305], 36, 38, 39], lengths: [14, 16, 19], cvc_length: 3 },
   { brand: 'discover', prefixes: [6011, [644, 649], 65], lengths: [16, 19], cvc_length: 3 },
-  { brand: 'jcb', prefixes: [1800, 2131, [3528, 3589]], lengths: [15, ...any16to19], cvc_length: 3 },
+  { brand: 'jcb', prefixes: [[3528, 3589]], lengths: any16to19, cvc_length: 3 },
+  { brand: 'jcb', prefixes: [1800, 2131], lengths: [15, ...any16to19], cvc_length: 3 },
   {
     brand: 'unionpay',
     prefixes: [
@@ -30,6 +31,7 @@ export const brands: Brand[] = [
       [62100, 62182],
       [62184, 62197],
       [62200, 62205],
+      [62207, 62209],
       [622010, 622999],
       [623, 626],
       6270,
@@ -93,7 +95,68 @@ export const brands: Brand[] = [
   },
   { brand: 'hipercard', prefixes: [606282], lengths: [16], cvc_length: 3 },
   { brand: 'naranja', prefixes: [589562, 402918, 527572], lengths: [16], cvc_length: 3 },
-  { brand: 'troy', prefixes: [9792], lengths: [16], cvc_length: 3 },
+  {
+    brand: 'troy',
+    prefixes: [
+      9792,
+      650052,
+      [650082, 650083],
+      650092,
+      650161,
+      650170,
+      650173,
+      650175,
+      650268,
+      650271,
+      [650273, 650274],
+      [650456, 650457],
+      650836,
+      [650846, 650850],
+      650923,
+      650987,
+      650990,
+      654997,
+      657366,
+      657998,
+      658758,
+      [658767, 658768],
+      [65083700, 65083704],
+      [65085800, 65085804],
+      [65085900, 65085901],
+      65086000,
+      [65086100, 65086105],
+      [65086200, 65086203],
+      [65875000, 65875003],
+      65875009,
+      [65875101, 65875104],
+      65875200,
+      65875501,
+      65875601,
+      65875900,
+      [65876000, 65876002],
+      [65876100, 65876103],
+      65876110,
+      [65876115, 65876116],
+      [65876200, 65876201],
+      65876500,
+      [65876504, 65876505],
+      [65876600, 65876602],
+      [65877100, 65877101],
+      [65877600, 65877602],
+      65877700,
+      [65877801, 65877802],
+      [65878200, 65878202],
+      [65878300, 65878311],
+      [65878400, 65878405],
+      [65878500, 65878505],
+      [65878600, 65878601],
+      65879800,
+      65880800,
+      65880900,
+    ],
+    lengths: [16],
+    cvc_length: 3,
+  },
   {
     brand: 'verve',
     prefixes: [
@@ -124,7 +187,7 @@ export const brands: Brand[] = [
   },
 ]
 
-/** Prefixes as ranges of one length each, longest first: found by comparing the number's first digits. */
+/** Prefixes as ranges of one length each, longest first and narrowest first: compared with the first digits. */
 const byPrefixLength = new Map<number, { first: number; last: number; brand: Brand }[]>()
 for (const brand of brands)
   for (const range of brand.prefixes) {
@@ -132,6 +195,8 @@ for (const brand of brands)
     const length = String(first).length
     byPrefixLength.set(length, [...(byPrefixLength.get(length) ?? []), { first, last, brand }])
   }
+for (const ranges of byPrefixLength.values())
+  ranges.sort((left, right) => left.last - left.first - (right.last - right.first))
 const prefixLengths = [...byPrefixLength.keys()].sort((left, right) => right - left)
 
 export function brandOf(number: string): Brand | undefined {
@@ -143,9 +208,21 @@ export function brandOf(number: string): Brand | undefined {
   return undefined
 }
 
-const eightDigitBins = new Set(['visa', 'mastercard', 'discover', 'jcb', 'unionpay'])
+/** Every row of a brand has the same. */
+export function cvcLengthOf(brand: string): number | undefined {
+  return brands.find((candidate) => candidate.brand === brand)?.cvc_length
+}
 
-/** The first digits that may be shown beside the last four. */
+const eightDigitBins = new Set(['visa', 'mastercard', 'discover', 'jcb', 'unionpay'])
+const last4Length = 4
+/** Below 14 digits six and four would leave two or three to guess, and the check digit tells one of them. */
+const hiddenDigitsMin = 4
+
+/**
+ * The first digits that may be shown beside the last four: eight of a 16-digit number of the five brands that
+ * have such BINs, else six, and fewer where not four digits would stay hidden.
+ */
 export function binOf(brand: Brand, number: string): string {
-  return number.slice(0, number.length === 16 && eightDigitBins.has(brand.brand) ? 8 : 6)
+  const shown = number.length === 16 && eightDigitBins.has(brand.brand) ? 8 : 6
+  return number.slice(0, Math.min(shown, number.length - last4Length - hiddenDigitsMin))
 }

@@ -1,4 +1,4 @@
-/** Cards: tokenize, read, reveal. What is written goes through group commit, what is read through group read. */
+/** Cards: tokenize, read, list, reveal. What is written goes through group commit, what is read through group read. */
 import type { Caller } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { createGroupCommit, type GroupCommit } from '@coffer/core/group-commit.ts'
@@ -9,7 +9,9 @@ import type { Clock } from '@coffer/core/time.ts'
 import type { CvcLeases } from '../forward/cvc-leases.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
+import { billingAddressOf } from './billing-address.ts'
 import { binOf } from './brands.ts'
+import { cardOfCursor, cursorOf } from './cursors.ts'
 import * as queries from './queries.ts'
 import type { Card, NewCard, RevealedCard } from './schemas.ts'
 import { refuseCardNumberIn, validateNewCard } from './validation.ts'
@@ -120,6 +122,22 @@ export function createCards(deps: CardsDeps) {
 
     find,
 
+    /** Newest first. @throws Failure invalid_request for a cursor of another list. */
+    async list(
+      merchantId: string,
+      filter: queries.CardFilter,
+      page: { cursor: string | undefined; limit: number },
+    ): Promise<{ data: Card[]; next_cursor: string | null }> {
+      const key = deps.keyring.bodyKey
+      const before =
+        page.cursor === undefined ? undefined : cardOfCursor(key, merchantId, filter, page.cursor)
+      // One more than asked for tells whether there is a next page.
+      const rows = await queries.listCards(deps.database, merchantId, filter, before, page.limit + 1)
+      const data = rows.slice(0, page.limit).map(cardOf)
+      const last = rows.length > page.limit ? data.at(-1) : undefined
+      return { data, next_cursor: last ? cursorOf(key, merchantId, filter, last.id) : null }
+    },
+
     async drain(): Promise<void> {
       await Promise.all([creations.drain(), lookups.drain(), reveals.drain()])
     },
@@ -140,6 +158,7 @@ function newCardOf(input: NewCard, brand: string, bin: string, fingerprint: stri
     exp_year: input.exp_year,
     fingerprint,
     cardholder_name: input.cardholder_name ?? null,
+    billing_address: billingAddressOf(input.billing_address),
     customer: input.customer ?? null,
     metadata: input.metadata ?? {},
     created_at: at,
@@ -153,7 +172,7 @@ function bodyFingerprint(keyring: Keyring, input: NewCard, numberHmac: Buffer): 
   return bodyHmac(keyring.bodyKey, { ...kept, number: numberHmac.toString('base64') })
 }
 
-function cardOf(row: queries.CardRow): Card {
+export function cardOf(row: queries.CardRow): Card {
   return {
     id: row.card_id,
     object: 'card',
@@ -166,6 +185,7 @@ function cardOf(row: queries.CardRow): Card {
     exp_year: row.exp_year,
     fingerprint: row.fingerprint,
     cardholder_name: row.cardholder_name,
+    billing_address: row.billing_address,
     customer: row.customer,
     metadata: row.metadata,
     created_at: row.created_at.toISOString(),

@@ -34,6 +34,7 @@ async function entry(
     exp_year: 2030,
     fingerprint,
     cardholder_name: null,
+    billing_address: null,
     customer: changes.customer ?? null,
     metadata: {},
     created_at: at,

@@ -4,6 +4,7 @@ import { completeRaced } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
+import type { BillingAddress } from './billing-address.ts'
 import type { Card } from './schemas.ts'
 
 export type CardInsert = Caller & {
@@ -44,11 +45,11 @@ const insertCardsText = `
     select * from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
       $8::text[], $9::text[], $10::text[], $11::int[], $12::int[], $13::text[], $14::text[], $15::json[],
       $16::timestamptz[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
-      $23::text[], $24::bytea[], $25::text[])
+      $23::text[], $24::bytea[], $25::text[], $26::json[])
     with ordinality as input (merchant_id, card_id, card_version_id, number_hmac, fingerprint_if_new,
       number_encrypted, data_key_id, brand, bin, last4, exp_month, exp_year,
       cardholder_name, customer, metadata, created_at, audit_id, actor, key_id, request_id, source_address,
-      event_id, idempotency_key, body_hmac, answer, place)
+      event_id, idempotency_key, body_hmac, answer, billing_address, place)
   ), known as materialized (
     select input.place, record.body_hmac = input.body_hmac as same_body, record.response_status, record.response_body
     from input cross join lateral (
@@ -91,9 +92,9 @@ const insertCardsText = `
     from accepted
   ), added_versions as (
     insert into card_versions (merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin,
-      last4, exp_month, exp_year, cardholder_name, reason, created_at)
+      last4, exp_month, exp_year, cardholder_name, billing_address, reason, created_at)
     select merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin, last4, exp_month,
-      exp_year, cardholder_name, 'created', created_at
+      exp_year, cardholder_name, billing_address, 'created', created_at
     from accepted
   ), added_audit as (
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
@@ -136,6 +137,7 @@ export async function insertCards(database: Database, entries: CardInsert[]): Pr
       entries.map((entry) => entry.card.created_at),
       ...columnsOf(entries, ['audit_id', 'actor', 'key_id', 'request_id', 'source_address', 'event_id']),
       ...columnsOf(entries, ['idempotency_key', 'body_hmac', 'response_body']),
+      entries.map(({ card }) => addressText(card.billing_address)),
     ],
   })
   failpoint('vault.cards.after_commit')
@@ -149,6 +151,10 @@ function insertedOf(row: InsertedRow): CardInserted | undefined {
   if (!row.same_body) return { verdict: 'body_differs' }
   return { verdict: 'repeated', answer: { status: row.response_status, body: row.response_body! } }
 }
+
+/** An address as its column keeps it. */
+export const addressText = (address: BillingAddress | null) =>
+  address === null ? null : JSON.stringify(address)
 
 export type CardKey = { merchant_id: string; card_id: string }
 
@@ -168,26 +174,84 @@ export type CardRow = CardKey & {
   exp_month: number
   exp_year: number
   cardholder_name: string | null
+  billing_address: BillingAddress | null
 }
+
+/** Of a card and its current version, everything that is shown or needed to open the number. */
+const cardColumns = `card.merchant_id, card.card_id, card.card_version_id, card.fingerprint, card.status, card.customer,
+  card.metadata, card.created_at, card.updated_at, version.data_key_id, version.number_encrypted, version.brand,
+  version.bin, version.last4, version.exp_month, version.exp_year, version.cardholder_name, version.billing_address`
+const currentVersion = `cross join lateral (
+  select * from card_versions
+  where merchant_id = card.merchant_id and card_id = card.card_id and card_version_id = card.card_version_id limit 1)
+  version`
 
 /** The cards with their current versions, in the order asked for; undefined where there is none. */
 export async function findCards(database: Database, keys: CardKey[]): Promise<(CardRow | undefined)[]> {
   const rows = await database.read<CardRow & { place: bigint }>(merchantsOf(keys), {
     name: 'find_cards',
-    text: `select wanted.place, card.*, version.data_key_id, version.number_encrypted, version.brand, version.bin,
-             version.last4, version.exp_month, version.exp_year, version.cardholder_name
+    text: `select wanted.place, ${cardColumns}
            from unnest($1::text[], $2::text[]) with ordinality as wanted (merchant_id, card_id, place)
            cross join lateral (
-             select * from cards where merchant_id = wanted.merchant_id and card_id = wanted.card_id limit 1) card
-           cross join lateral (
-             select * from card_versions
-             where merchant_id = card.merchant_id and card_id = card.card_id
-               and card_version_id = card.card_version_id limit 1) version`,
+             select * from cards
+             where merchant_id = wanted.merchant_id and card_id = wanted.card_id and deleted_at is null limit 1) card
+           ${currentVersion}`,
     values: columnsOf(keys, ['merchant_id', 'card_id']),
   })
   const found: (CardRow | undefined)[] = new Array(keys.length).fill(undefined)
   for (const row of rows) found[Number(row.place) - 1] = row
   return found
+}
+
+export type CardFilter = { customer?: string; fingerprint?: string }
+
+/** After every id there is: where a list begins that goes from the newest to the oldest. */
+const afterAllIds = 'card_~'
+
+/** Cards older than `before`, newest first, at most `limit`. */
+export function listCards(
+  database: Database,
+  merchantId: string,
+  filter: CardFilter,
+  before: string | undefined,
+  limit: number,
+): Promise<CardRow[]> {
+  const list = filter.fingerprint ? lists.fingerprint : filter.customer ? lists.customer : lists.all
+  return database.read<CardRow>([merchantId], {
+    name: list.name,
+    text: `select ${cardColumns} from (${list.text}) card ${currentVersion} order by card.card_id desc`,
+    values: [merchantId, before ?? afterAllIds, limit, ...list.values(filter)],
+  })
+}
+
+/**
+ * The rows of a list. Where a filter is given they are a range of its index: written as a comparison of rows, no
+ * other index can serve it, so none is taken that reads all of the merchant's cards.
+ */
+const lists = {
+  all: {
+    name: 'list_cards',
+    text: `select * from cards where merchant_id = $1 and card_id < $2 and deleted_at is null
+           order by merchant_id desc, card_id desc limit $3`,
+    values: () => [],
+  },
+  customer: {
+    name: 'list_cards_by_customer',
+    text: `select * from cards
+           where (customer, merchant_id, card_id) < ($4, $1, $2) and (customer, merchant_id, card_id) > ($4, $1, '')
+             and customer is not null and deleted_at is null
+           order by customer desc, merchant_id desc, card_id desc limit $3`,
+    values: (filter: CardFilter) => [filter.customer],
+  },
+  fingerprint: {
+    name: 'list_cards_by_fingerprint',
+    text: `select * from cards
+           where (fingerprint, merchant_id, card_id) < ($4, $1, $2)
+             and (fingerprint, merchant_id, card_id) > ($4, $1, '')
+             and ($5::text is null or customer = $5) and deleted_at is null
+           order by fingerprint desc, merchant_id desc, card_id desc limit $3`,
+    values: (filter: CardFilter) => [filter.fingerprint, filter.customer ?? null],
+  },
 }
 
 export type RevealRecord = Caller & {

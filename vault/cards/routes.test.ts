@@ -8,7 +8,7 @@ import { openTestVault, rowsOf, testCard } from '../test-vault.ts'
 import { publicRoutes } from './routes.ts'
 
 const postgres = await startTestPostgres({ after })
-const { cards } = await openTestVault(postgres)
+const { cards, changes } = await openTestVault(postgres)
 
 /** The bearer `mer_…=scope,scope` is that merchant with those scopes. */
 const check: TokenCheck = {
@@ -28,7 +28,7 @@ const check: TokenCheck = {
 }
 
 const server = createServer(quietLog, { body_bytes_max: 64 * 1024, request_timeout_ms: 5_000 })
-await mount(server, publicRoutes(cards), check)
+await mount(server, publicRoutes(cards, changes), check)
 after(() => server.close())
 
 type Wish = { merchant?: string; scopes?: string; key?: string; method?: 'GET' | 'POST' }

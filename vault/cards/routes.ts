@@ -2,11 +2,27 @@ import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { sendJsonText } from '@coffer/core/json-text.ts'
+import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Cards } from './cards.ts'
-import { type Card, card, cardId, newCard, revealedCard, revealRequest } from './schemas.ts'
+import type { CardChanges } from './changes.ts'
+import {
+  type Card,
+  card,
+  cardChange,
+  cardId,
+  cardList,
+  cardListQuery,
+  collectedCvc,
+  newCard,
+  newCvc,
+  revealedCard,
+  revealRequest,
+} from './schemas.ts'
 
-export function publicRoutes(cards: Cards): Routes {
+const optionalKey = Type.Object({ 'idempotency-key': idempotencyKeyHeader })
+
+export function publicRoutes(cards: Cards, changes: CardChanges): Routes {
   return async (server) => {
     server.post(
       '/v1/cards',
@@ -17,7 +33,7 @@ export function publicRoutes(cards: Cards): Routes {
         },
         schema: {
           summary: 'Keep a card and get an id for it.',
-          headers: Type.Object({ 'idempotency-key': idempotencyKeyHeader }),
+          headers: optionalKey,
           body: newCard,
           response: { 201: card },
         },
@@ -31,12 +47,86 @@ export function publicRoutes(cards: Cards): Routes {
     )
 
     server.get(
+      '/v1/cards',
+      {
+        config: { access: { scope: 'cards:read' }, failures: [] },
+        schema: {
+          summary: 'Cards, newest first: all, those of a customer, or those of one number.',
+          querystring: cardListQuery,
+          response: { 200: cardList },
+        },
+      },
+      (request) => {
+        const { limit, cursor, ...filter } = request.query
+        return cards.list(request.user.merchant_id, filter, { cursor, limit: limitOf(limit) })
+      },
+    )
+
+    server.get(
       '/v1/cards/:id',
       {
         config: { access: { scope: 'cards:read' }, failures: ['not_found'] },
         schema: { summary: 'A card, without its number.', params: cardId, response: { 200: card } },
       },
       (request) => cards.get(request.user.merchant_id, request.params.id),
+    )
+
+    server.patch(
+      '/v1/cards/:id',
+      {
+        config: {
+          access: { scope: 'cards:write' },
+          failures: ['not_found', 'card_number_in_wrong_field', 'card_expired'],
+        },
+        schema: {
+          summary: 'Change a card. What is left out stays, null clears; the id stays.',
+          params: cardId,
+          headers: optionalKey,
+          body: cardChange,
+          response: { 200: card },
+        },
+      },
+      async (request, reply) => {
+        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+        const serialize = (value: Card) => reply.serializeInput({ ...value }, '200') as string
+        const { id } = request.params
+        return sendJsonText(reply, await changes.update(callerOf(request), id, request.body, key, serialize))
+      },
+    )
+
+    server.delete(
+      '/v1/cards/:id',
+      {
+        config: { access: { scope: 'cards:write' }, failures: ['not_found'] },
+        schema: {
+          summary: 'Delete a card. It is found nowhere any more; its number is erased later.',
+          params: cardId,
+          response: { 204: Type.Null() },
+        },
+      },
+      async (request, reply) => {
+        await changes.remove(callerOf(request), request.params.id)
+        return reply.code(204).send(null)
+      },
+    )
+
+    server.post(
+      '/v1/cards/:id/cvc',
+      {
+        config: { access: { scope: 'cards:write' }, failures: ['not_found', 'cvc_invalid'] },
+        schema: {
+          summary: 'Collect the CVC again, for the next payment. Kept in memory only.',
+          params: cardId,
+          headers: optionalKey,
+          body: newCvc,
+          response: { 200: collectedCvc },
+        },
+      },
+      async (request, reply) => {
+        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+        const { id } = request.params
+        return sendJsonText(reply, await changes.collectCvc(callerOf(request), id, request.body.cvc, key))
+      },
     )
 
     server.post(

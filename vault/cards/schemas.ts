@@ -1,25 +1,30 @@
-/** The wire shape of a card. Fields in: number, expiry, name, customer, metadata, cvc. No number comes out. */
+/** The wire shape of a card, of its changes and of lists. A number goes in, and comes out of a reveal only. */
 import { idPattern } from '@coffer/core/ids.ts'
-import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
+import { metadata, metadataChange, metadataShown, storableText } from '@coffer/core/metadata.ts'
+import { limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
+import { billingAddress, newBillingAddress } from './billing-address.ts'
+
+const expMonth = Type.Integer({ minimum: 1, maximum: 12 })
+const expYear = Type.Integer({ minimum: 2000, maximum: 2099, description: 'Four digits.' })
+const cvc = Type.String({ pattern: '^[0-9]{3,4}$', description: 'Kept in memory only, for one use.' })
+const cardholderName = Type.String({ minLength: 1, maxLength: 200, pattern: storableText })
+const customer = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  pattern: storableText,
+  description: "Your customer's id.",
+})
 
 export const newCard = Type.Object(
   {
     number: Type.String({ pattern: '^[0-9]{12,19}$', description: 'Digits only.' }),
-    exp_month: Type.Integer({ minimum: 1, maximum: 12 }),
-    exp_year: Type.Integer({ minimum: 2000, maximum: 2099, description: 'Four digits.' }),
-    cvc: Type.Optional(
-      Type.String({ pattern: '^[0-9]{3,4}$', description: 'Kept in memory only, for one use.' }),
-    ),
-    cardholder_name: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: storableText })),
-    customer: Type.Optional(
-      Type.String({
-        minLength: 1,
-        maxLength: 255,
-        pattern: storableText,
-        description: "Your customer's id.",
-      }),
-    ),
+    exp_month: expMonth,
+    exp_year: expYear,
+    cvc: Type.Optional(cvc),
+    cardholder_name: Type.Optional(cardholderName),
+    billing_address: Type.Optional(newBillingAddress),
+    customer: Type.Optional(customer),
     metadata: Type.Optional(metadata),
   },
   { additionalProperties: false },
@@ -38,12 +43,53 @@ export const card = Type.Object({
   exp_year: Type.Integer(),
   fingerprint: Type.String({ pattern: idPattern('fingerprint') }),
   cardholder_name: Type.Union([Type.String(), Type.Null()]),
+  billing_address: Type.Union([billingAddress, Type.Null()]),
   customer: Type.Union([Type.String(), Type.Null()]),
   metadata: metadataShown,
   created_at: Type.String(),
   updated_at: Type.String(),
 })
 export type Card = Static<typeof card>
+
+/** What is left out stays; null clears. */
+export const cardChange = Type.Object(
+  {
+    exp_month: Type.Optional(expMonth),
+    exp_year: Type.Optional(expYear),
+    cardholder_name: Type.Optional(Type.Union([cardholderName, Type.Null()])),
+    billing_address: Type.Optional(
+      Type.Union([newBillingAddress, Type.Null()], { description: 'Replaced as a whole.' }),
+    ),
+    customer: Type.Optional(Type.Union([customer, Type.Null()])),
+    metadata: Type.Optional(Type.Union([metadataChange, Type.Null()], { description: 'Merged by name.' })),
+  },
+  { additionalProperties: false, minProperties: 1 },
+)
+export type CardChange = Static<typeof cardChange>
+
+export const cardListQuery = Type.Object(
+  {
+    customer: Type.Optional(customer),
+    fingerprint: Type.Optional(Type.String({ pattern: idPattern('fingerprint') })),
+    limit: limitParameter,
+    cursor: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+  },
+  { additionalProperties: false },
+)
+
+export const cardList = Type.Object({
+  data: Type.Array(card),
+  next_cursor: Type.Union([Type.String(), Type.Null()]),
+})
+
+export const newCvc = Type.Object({ cvc }, { additionalProperties: false })
+
+export const collectedCvc = Type.Object({
+  object: Type.Literal('cvc'),
+  card: Type.String({ pattern: idPattern('card') }),
+  expires_at: Type.String({ description: 'It is gone then, or once it was sent.' }),
+})
+export type CollectedCvc = Static<typeof collectedCvc>
 
 export const cardId = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) })
 

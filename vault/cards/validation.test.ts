@@ -67,7 +67,15 @@ test('the longest matching prefix decides the brand', () => {
   assert.equal(brandOf('2221000000000000')?.brand, 'mastercard')
   assert.equal(brandOf('2220990000000000'), undefined)
   assert.equal(brandOf('9792000000000000')?.brand, 'troy')
+  assert.equal(brandOf('6501610000000000')?.brand, 'troy')
+  assert.equal(brandOf('6508370000000000')?.brand, 'troy')
+  assert.equal(brandOf('6508370500000000')?.brand, 'discover')
   assert.equal(brandOf('1111111111111111'), undefined)
+  // Of equally long prefixes the narrower range is the more telling one.
+  assert.equal(brandOf('5060990000000000')?.brand, 'verve')
+  assert.equal(brandOf('5060980000000000')?.brand, 'maestro')
+  assert.equal(brandOf('6509230000000000')?.brand, 'troy')
+  assert.equal(brandOf('6509240000000000')?.brand, 'elo')
   const longest = (number: string) =>
     Math.max(
       ...brands.flatMap((brand) =>
@@ -94,6 +102,35 @@ test('the longest matching prefix decides the brand', () => {
   )
 })
 
+test('SEC-04: what is shown of a number is told by its brand and length', () => {
+  const shown = (prefix: string, length: number) => {
+    const number = numberOf(prefix, length, [])
+    return binOf(brandOf(number)!, number).length
+  }
+  const table: [string, number, number][] = [
+    ['4', 16, 8],
+    ['4', 18, 6],
+    ['4', 19, 6],
+    ['51', 16, 8],
+    ['6011', 16, 8],
+    ['6011', 19, 6],
+    ['3528', 16, 8],
+    ['2131', 15, 6],
+    ['620', 16, 8],
+    ['620', 14, 6],
+    ['34', 15, 6],
+    ['36', 14, 6],
+    ['36', 16, 6],
+    ['67', 12, 4],
+    ['67', 13, 5],
+    ['67', 14, 6],
+    ['67', 16, 6],
+    ['2200', 16, 6],
+  ]
+  for (const [prefix, length, digits] of table)
+    assert.equal(shown(prefix, length), digits, `${prefix} ${length}`)
+})
+
 test('SEC-04: no more of a number is shown than PCI SSC FAQ 1091 allows, for every brand and length', () => {
   fc.assert(
     fc.property(anyCard, (number) => {
@@ -103,7 +140,7 @@ test('SEC-04: no more of a number is shown than PCI SSC FAQ 1091 allows, for eve
       const eight =
         number.length === 16 && ['visa', 'mastercard', 'discover', 'jcb', 'unionpay'].includes(brand.brand)
       assert.ok(bin.length <= (eight ? 8 : 6), `${bin.length} digits of a ${brand.brand} of ${number.length}`)
-      if (number.length === 16) assert.ok(number.length - bin.length - 4 >= 4)
+      assert.ok(number.length - bin.length - 4 >= 4, `${number.length} digits`)
       if (number.length === 15) assert.ok(number.length - bin.length - 4 >= 5)
     }),
     { numRuns: 500 },
@@ -115,6 +152,7 @@ test('a number with a wrong check digit, length or beginning is refused, and not
     '4242424242424241',
     numberOf('4', 15, []),
     numberOf('4', 17, []),
+    numberOf('3528', 15, []),
     '5555555555554445',
     '0000000000000000',
     '1234567812345670',

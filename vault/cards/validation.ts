@@ -1,8 +1,9 @@
 /** What a card must be before it is kept. Each failure names its parameter and never the value. */
 import { looksLikeCardNumber, passesLuhn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { type Brand, brandOf } from './brands.ts'
-import type { NewCard } from './schemas.ts'
+import { isCountry } from './billing-address.ts'
+import { type Brand, brandOf, cvcLengthOf } from './brands.ts'
+import type { CardChange, NewCard } from './schemas.ts'
 
 /** @throws Failure card_number_invalid, card_expired, cvc_invalid or card_number_in_wrong_field. */
 export function validateNewCard(card: NewCard, now: Date): Brand {
@@ -10,15 +11,45 @@ export function validateNewCard(card: NewCard, now: Date): Brand {
   if (brand === undefined || !brand.lengths.includes(card.number.length) || !passesLuhn(card.number))
     throw new Failure('card_number_invalid', { param: 'number' })
   if (isExpired(card.exp_month, card.exp_year, now)) throw new Failure('card_expired', { param: 'exp_year' })
-  if (card.cvc !== undefined && card.cvc.length !== brand.cvc_length)
-    throw new Failure('cvc_invalid', { param: 'cvc' })
+  if (card.cvc !== undefined) validateCvc(brand.brand, card.cvc)
+  validateTexts(card)
+  return brand
+}
+
+/** @throws Failure invalid_request, card_expired or card_number_in_wrong_field. */
+export function validateCardChange(change: CardChange, now: Date): void {
+  const { exp_month, exp_year } = change
+  if (exp_month !== undefined && exp_year !== undefined) {
+    if (isExpired(exp_month, exp_year, now)) throw new Failure('card_expired', { param: 'exp_year' })
+  } else if (exp_month !== undefined || exp_year !== undefined)
+    throw new Failure('invalid_request', {
+      param: exp_month === undefined ? 'exp_month' : 'exp_year',
+      detail: 'exp_month and exp_year are changed together.',
+    })
+  validateTexts(change)
+}
+
+/** @throws Failure cvc_invalid */
+export function validateCvc(brand: string, cvc: string): void {
+  if (cvc.length !== cvcLengthOf(brand)) throw new Failure('cvc_invalid', { param: 'cvc' })
+}
+
+/** What is stored in the clear holds no card number, and names a country that there is. */
+function validateTexts(card: NewCard | CardChange): void {
   refuseCardNumberIn('cardholder_name', card.cardholder_name)
   refuseCardNumberIn('customer', card.customer)
   for (const [name, value] of Object.entries(card.metadata ?? {})) {
     refuseCardNumberIn('metadata', name)
     refuseCardNumberIn('metadata', value)
   }
-  return brand
+  const address = card.billing_address
+  if (address === undefined || address === null) return
+  for (const [name, value] of Object.entries(address)) refuseCardNumberIn(`billing_address.${name}`, value)
+  if (typeof address.country === 'string' && !isCountry(address.country))
+    throw new Failure('invalid_request', {
+      param: 'billing_address.country',
+      detail: 'Not a country code of ISO 3166-1 alpha-2.',
+    })
 }
 
 /** A card is good to the end of its month, wherever on earth that month ends last. */
@@ -28,7 +59,7 @@ function isExpired(month: number, year: number, now: Date): boolean {
 }
 
 /** @throws Failure card_number_in_wrong_field: nothing but the number's own field is stored encrypted. */
-export function refuseCardNumberIn(param: string, value: string | undefined): void {
-  if (value !== undefined && looksLikeCardNumber(value))
+export function refuseCardNumberIn(param: string, value: string | null | undefined): void {
+  if (typeof value === 'string' && looksLikeCardNumber(value))
     throw new Failure('card_number_in_wrong_field', { param })
 }

@@ -14,12 +14,14 @@ export type CvcLeases = {
   giveBack(place: CvcPlace, attemptId: string): void
   /** The authorization has its result: the CVC is gone. */
   forget(place: CvcPlace, attemptId: string): void
+  /** The card is gone, and its CVC with it. */
+  drop(place: CvcPlace): void
   sweep(): void
 }
 
 type Lease = { cvc: Buffer; expires_at_ms: number; taken_by: string | undefined; sent: boolean }
 
-const lifetimeMs = 15 * 60_000
+export const cvcLifetimeMs = 15 * 60_000
 const leasesMax = 100_000
 
 /** `monotonicMs` must not follow changes of the wall clock. */
@@ -41,7 +43,7 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
       bytes.write(cvc, 'latin1')
       leases.set(name, {
         cvc: bytes,
-        expires_at_ms: monotonicMs() + lifetimeMs,
+        expires_at_ms: monotonicMs() + cvcLifetimeMs,
         taken_by: undefined,
         sent: false,
       })
@@ -70,6 +72,7 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
       const name = nameOf(place)
       if (leases.get(name)?.taken_by === attemptId) drop(name)
     },
+    drop: (place) => drop(nameOf(place)),
     sweep() {
       for (const [name, lease] of leases) if (monotonicMs() >= lease.expires_at_ms) drop(name)
     },

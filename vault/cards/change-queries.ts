@@ -1,0 +1,203 @@
+/** Each change of a card is one statement: the card, its version, audit record, event and idempotency record. */
+import type { Caller } from '@coffer/core/caller.ts'
+import type { StoredAnswer } from '@coffer/core/idempotency.ts'
+import type { Database, Statement } from '@coffer/core/postgres.ts'
+import { inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
+import { addressText, type CardRow } from './queries.ts'
+
+/** What every change is recorded with. */
+type Recorded = Caller & { card_id: string; audit_id: string }
+type Keyed = { idempotency_key: string | null; body_hmac: Buffer | null; response_body: string }
+
+export type CardUpdate = Recorded &
+  Keyed & {
+    /** The card as it was read: nothing is written if it is another by now. */
+    before: CardRow
+    after: CardRow
+    event_id: string
+  }
+
+/** Undefined where nothing was written, because the card has changed or ended since it was read. */
+export type Written =
+  | { verdict: 'written' }
+  | { verdict: 'repeated'; answer: StoredAnswer }
+  | { verdict: 'body_differs' }
+  | undefined
+
+type WrittenRow = {
+  written: boolean
+  same_body: boolean | null
+  response_status: number | null
+  response_body: string | null
+}
+
+const knownKey = (operation: string) => `known as materialized (
+    select body_hmac = $8::bytea as same_body, response_status, response_body from idempotency_records
+    where merchant_id = $1 and operation = '${operation}' and idempotency_key = $7
+  )`
+
+/** A key that another batch takes at this moment fails the statement, and with it what the key stands for. */
+const keptKey = (operation: string) => `kept_key as (
+    insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id,
+      response_status, response_body, expires_at)
+    select $1, '${operation}', $7, $8::bytea, $2, 200, $9::text, now() + interval '24 hours'
+    from changed where $7::text is not null
+  )`
+
+const addedAudit = (action: string, hash = 'null::bytea') => `added_audit as (
+    insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address,
+      result, ciphertext_hash)
+    select $3, $1, $4, $5, '${action}', $2, $6, $10, 'done', ${hash} from changed
+  )`
+
+const answerOfKnown = `select exists (select from changed) as written, known.same_body, known.response_status,
+    known.response_body
+  from (values (1)) as one left join known on true`
+
+const sharedValues = (entry: Recorded & Keyed) => [
+  entry.merchant_id,
+  entry.card_id,
+  entry.audit_id,
+  entry.actor,
+  entry.key_id,
+  entry.request_id,
+  entry.idempotency_key,
+  entry.body_hmac,
+  entry.response_body,
+  entry.source_address,
+]
+
+/**
+ * Compare-and-set: `updated_at` grows with every change of a card, so it tells whether this is the card that was
+ * read. A version that is there already is not added again.
+ */
+const updateText = `
+  with ${knownKey('cards.update')}, changed as materialized (
+    update cards set card_version_id = $13, customer = $14, metadata = $15, updated_at = $12
+    where merchant_id = $1 and card_id = $2 and updated_at = $11 and deleted_at is null
+      and not exists (select from known)
+    returning card_id
+  ), added_version as (
+    insert into card_versions (merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin,
+      last4, exp_month, exp_year, cardholder_name, billing_address, reason, created_at)
+    select $1, $2, $13, $16, $17::bytea, $18, $19, $20, $21::smallint, $22::smallint, $23, $24::json, 'updated',
+      $12::timestamptz
+    from changed where $25::boolean
+  ), ${addedAudit('card.update', 'case when $25::boolean then sha256($17::bytea) end')}, added_event as (
+    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+    select $26, $1, 'card.updated', $2, $9::text::json, $12::timestamptz from changed
+  ), ${keptKey('cards.update')}
+  ${answerOfKnown}`
+
+function updateStatement(entry: CardUpdate): Statement {
+  const { before, after } = entry
+  return {
+    name: 'update_card',
+    text: updateText,
+    values: [
+      ...sharedValues(entry),
+      before.updated_at,
+      after.updated_at,
+      after.card_version_id,
+      after.customer,
+      JSON.stringify(after.metadata),
+      after.data_key_id,
+      after.number_encrypted,
+      after.brand,
+      after.bin,
+      after.last4,
+      after.exp_month,
+      after.exp_year,
+      after.cardholder_name,
+      addressText(after.billing_address),
+      after.card_version_id !== before.card_version_id,
+      entry.event_id,
+    ],
+  }
+}
+
+/** Writes changes in the order given, in one transaction: a later one may build on an earlier one. */
+export async function updateCards(database: Database, updates: CardUpdate[]): Promise<Written[]> {
+  if (updates.length === 0) return []
+  const rows = await database.commitAll<WrittenRow>(merchantsOf(updates), updates.map(updateStatement))
+  return rows.map(([row]) => writtenOf(row!))
+}
+
+function writtenOf(row: WrittenRow): Written {
+  if (row.written) return { verdict: 'written' }
+  if (row.response_status === null) return undefined
+  if (!row.same_body) return { verdict: 'body_differs' }
+  return { verdict: 'repeated', answer: { status: row.response_status, body: row.response_body! } }
+}
+
+/** Another batch has taken an idempotency key while this one ran: nothing was written, and all may be again. */
+export function isKeyTaken(error: unknown): boolean {
+  const { code, table } = (error ?? {}) as { code?: unknown; table?: unknown }
+  return code === '23505' && table === 'idempotency_records'
+}
+
+export type CvcCollected = Recorded & Keyed
+
+/** The record that a CVC came in. Nothing of the CVC is in it. */
+const cvcText = `
+  with ${knownKey('cards.collect_cvc')}, changed as materialized (
+    select card_id from cards
+    where merchant_id = $1 and card_id = $2 and deleted_at is null and not exists (select from known)
+  ), ${addedAudit('card.collect_cvc')}, ${keptKey('cards.collect_cvc')}
+  ${answerOfKnown}`
+
+export async function recordCvcs(database: Database, entries: CvcCollected[]): Promise<Written[]> {
+  const statements = entries.map((entry) => ({
+    name: 'record_cvc',
+    text: cvcText,
+    values: sharedValues(entry),
+  }))
+  const rows = await database.commitAll<WrittenRow>(merchantsOf(entries), statements)
+  return rows.map(([row]) => writtenOf(row!))
+}
+
+export type CardDeletion = Recorded & { event_id: string; at: string }
+
+/** From the commit on nobody finds the card. The event tells no more of it than what may be kept. */
+const deleteText = `
+  with changed as materialized (
+    update cards set deleted_at = now()
+    where merchant_id = $1 and card_id = $2 and deleted_at is null returning card_version_id, fingerprint
+  ), added_audit as (
+    insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address,
+      result)
+    select $3, $1, $4, $5, 'card.delete', $2, $6, $7, 'done' from changed
+  ), added_event as (
+    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+    select $8, $1, 'card.deleted', $2, json_build_object('id', $2::text, 'object', 'card', 'status', 'deleted',
+      'brand', version.brand, 'bin', version.bin, 'last4', version.last4, 'fingerprint', changed.fingerprint),
+      $9::timestamptz
+    from changed cross join lateral (
+      select brand, bin, last4 from card_versions
+      where merchant_id = $1 and card_id = $2 and card_version_id = changed.card_version_id limit 1) version
+  )
+  select exists (select from changed) as written`
+
+/** False where there was no such card any more. */
+export function deleteCards(database: Database, deletions: CardDeletion[]): Promise<boolean[]> {
+  const keyOf = (deletion: CardDeletion) => `${deletion.merchant_id}|${deletion.card_id}`
+  return inKeyOrder(deletions, keyOf, async (ordered) => {
+    const statements = ordered.map((entry) => ({
+      name: 'delete_card',
+      text: deleteText,
+      values: [
+        entry.merchant_id,
+        entry.card_id,
+        entry.audit_id,
+        entry.actor,
+        entry.key_id,
+        entry.request_id,
+        entry.source_address,
+        entry.event_id,
+        entry.at,
+      ],
+    }))
+    const rows = await database.commitAll<WrittenRow>(merchantsOf(ordered), statements)
+    return rows.map(([row]) => row!.written)
+  })
+}
