@@ -24,9 +24,12 @@ export type ForwardCard = {
 
 export type ForwardState = 'recorded' | 'not_sent' | 'unanswered' | 'answered' | 'closed'
 
-/** refused: the delegation does not agree. recorded_before: this send number was used; it is not sent again. */
+/**
+ * refused: the delegation does not agree. card_ended: the card was closed or deleted before this attempt began.
+ * recorded_before: this send number was used; it is not sent again.
+ */
 export type ForwardInserted = {
-  verdict: 'recorded' | 'recorded_before' | 'refused'
+  verdict: 'recorded' | 'recorded_before' | 'refused' | 'card_ended'
   earlier_state: ForwardState | undefined
   card: ForwardCard | undefined
 }
@@ -34,13 +37,15 @@ export type ForwardInserted = {
 type InsertedRow = { [Name in keyof ForwardCard]: ForwardCard[Name] | null } & {
   recorded: boolean
   refused: boolean
+  card_ended: boolean
   earlier_state: ForwardState | null
 }
 
 /**
  * Records a batch of sends and gives each its card, in one transaction. A send is refused where the card or
- * version it needs is not the merchant's, or the attempt has used another card or connection before. One without
- * a mark of the card needs none: a payment is looked up and refunded whatever has become of its card.
+ * version it needs is not the merchant's, or the attempt has used another card or connection before. The data of a
+ * card that is closed or deleted go to no new attempt; one that had begun goes on, because its outcome must be found
+ * out, and so does what needs no card data: a payment is looked up and refunded whatever has become of its card.
  */
 const insertForwardsText = `
   with input as materialized (
@@ -49,9 +54,10 @@ const insertForwardsText = `
     with ordinality as input (merchant_id, card_id, attempt_id, connection_id, step, wanted_version_id, send_number,
       moves_money, needs_card, forward_id, role, request_id, answers, place)
   ), found as materialized (
-    select input.place, version.* from input
+    select input.place, card.has_ended, version.* from input
     cross join lateral (
-      select * from cards where merchant_id = input.merchant_id and card_id = input.card_id limit 1) card
+      select merchant_id, card_id, card_version_id, deleted_at is not null or status = 'closed' as has_ended
+      from cards where merchant_id = input.merchant_id and card_id = input.card_id limit 1) card
     cross join lateral (
       select card_version_id, data_key_id, number_encrypted, exp_month, exp_year, cardholder_name
       from card_versions
@@ -69,22 +75,28 @@ const insertForwardsText = `
         select from forwards
         where merchant_id = input.merchant_id and attempt_id = input.attempt_id
           and (connection_id <> input.connection_id or card_id <> input.card_id))
+  ), ended as materialized (
+    select input.place from input join found using (place)
+    where found.has_ended and input.needs_card and not exists (
+      select from forwards
+      where merchant_id = input.merchant_id and attempt_id = input.attempt_id and state <> 'closed')
   ), added as (
     insert into forwards (merchant_id, attempt_id, step, send_number, forward_id, state, connection_id, card_id,
       card_version_id, role, request_id, moves_money, answers)
     select merchant_id, attempt_id, step, send_number, forward_id, 'recorded', connection_id, card_id,
       found.card_version_id, role, request_id, moves_money, answers
     from input left join found using (place)
-    where place not in (select place from refused)
+    where place not in (select place from refused) and place not in (select place from ended)
     order by merchant_id, attempt_id, step, send_number
     on conflict do nothing
     returning forward_id
   )
   select added.forward_id is not null as recorded, refused.place is not null as refused,
+    ended.place is not null as card_ended,
     earlier.state as earlier_state, found.card_version_id, found.data_key_id, found.exp_month, found.exp_year,
     found.cardholder_name, case when input.needs_card then found.number_encrypted end as number_encrypted
   from input left join added using (forward_id) left join refused using (place) left join earlier using (place)
-    left join found using (place)
+    left join found using (place) left join ended using (place)
   order by place`
 
 export async function insertForwards(
@@ -108,10 +120,16 @@ export async function insertForwards(
     ],
   })
   return rows.map((row) => ({
-    verdict: row.recorded ? 'recorded' : row.refused ? 'refused' : 'recorded_before',
+    verdict: verdictOf(row),
     earlier_state: row.earlier_state ?? undefined,
     card: row.number_encrypted === null ? undefined : (row as ForwardCard),
   }))
+}
+
+function verdictOf(row: InsertedRow): ForwardInserted['verdict'] {
+  if (row.recorded) return 'recorded'
+  if (row.refused) return 'refused'
+  return row.card_ended ? 'card_ended' : 'recorded_before'
 }
 
 export type ForwardEnd = {
