@@ -31,7 +31,8 @@ const server = createServer(quietLog, { body_bytes_max: 64 * 1024, request_timeo
 await mount(server, publicRoutes(cards, changes), check)
 after(() => server.close())
 
-type Wish = { merchant?: string; scopes?: string; key?: string; method?: 'GET' | 'POST' }
+type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE'
+type Wish = { merchant?: string; scopes?: string; key?: string; method?: Method }
 
 async function call(url: string, payload: object | undefined, wish: Wish = {}) {
   const {
@@ -45,7 +46,8 @@ async function call(url: string, payload: object | undefined, wish: Wish = {}) {
     ...(key === undefined ? {} : { 'idempotency-key': key }),
   }
   const answer = await server.inject({ url, method, headers, ...(payload === undefined ? {} : { payload }) })
-  return { status: answer.statusCode, body: answer.json(), text: answer.body, headers: answer.headers }
+  const body = answer.body === '' ? undefined : answer.json()
+  return { status: answer.statusCode, body, text: answer.body, headers: answer.headers }
 }
 
 test('a card goes in with its number and comes out without', async () => {
@@ -79,12 +81,16 @@ test('SEC-14: each route needs its own scope: reading does not reveal, writing d
     [
       await call('/v1/cards', testCard(), { merchant, scopes }),
       await call(`/v1/cards/${id}`, undefined, { merchant, scopes, method: 'GET' }),
+      await call('/v1/cards', undefined, { merchant, scopes, method: 'GET' }),
+      await call(`/v1/cards/${id}`, { customer: 'c' }, { merchant, scopes, method: 'PATCH' }),
+      await call(`/v1/cards/${id}/cvc`, { cvc: '737' }, { merchant, scopes }),
+      await call(`/v1/cards/${newId('card')}`, undefined, { merchant, scopes, method: 'DELETE' }),
       await call(`/v1/cards/${id}/reveal`, { reason: 'a reason' }, { merchant, scopes }),
     ].map((answer) => answer.status)
-  assert.deepEqual(await statusWith('cards:write'), [201, 403, 403])
-  assert.deepEqual(await statusWith('cards:read'), [403, 200, 403])
-  assert.deepEqual(await statusWith('cards:reveal'), [403, 403, 200])
-  assert.deepEqual(await statusWith('payments:write,admin'), [403, 403, 403])
+  assert.deepEqual(await statusWith('cards:write'), [201, 403, 403, 200, 200, 404, 403])
+  assert.deepEqual(await statusWith('cards:read'), [403, 200, 200, 403, 403, 403, 403])
+  assert.deepEqual(await statusWith('cards:reveal'), [403, 403, 403, 403, 403, 403, 200])
+  assert.deepEqual(await statusWith('payments:write,admin'), [403, 403, 403, 403, 403, 403, 403])
 })
 
 test('what cannot be kept as it is, or is not text, is refused by its name and never reaches the database', async () => {
@@ -170,4 +176,77 @@ test('a reveal needs a reason, and an unusable key is told', async () => {
     (await call('/v1/cards', testCard(), { merchant, key: 'k' })).body.code,
     'idempotency_key_reused',
   )
+})
+
+test('a card is changed, listed and deleted over HTTP, and a repeated change answers the same bytes', async () => {
+  const merchant = newId('merchant')
+  const { id } = (await call('/v1/cards', { ...testCard(), customer: 'cus_1' }, { merchant })).body
+  const url = `/v1/cards/${id}`
+  const change = {
+    exp_month: 3,
+    exp_year: 2034,
+    billing_address: { country: 'BE' },
+    metadata: { 'a\nb': 'v' },
+  }
+  const changed = await call(url, change, { merchant, key: 'k', method: 'PATCH' })
+  assert.deepEqual(
+    [changed.status, changed.body.exp_year, changed.body.metadata],
+    [200, 2034, { 'a\nb': 'v' }],
+  )
+  const again = await call(url, change, { merchant, key: '"k"', method: 'PATCH' })
+  assert.deepEqual([again.status, again.text], [200, changed.text])
+  assert.equal((await call(url, undefined, { merchant, method: 'GET' })).text, changed.text)
+  const listed = await call('/v1/cards?customer=cus_1&limit=1', undefined, { merchant, method: 'GET' })
+  assert.deepEqual([listed.status, listed.body], [200, { data: [changed.body], next_cursor: null }])
+  const deleted = await call(url, undefined, { merchant, method: 'DELETE' })
+  assert.deepEqual([deleted.status, deleted.text], [204, ''])
+  for (const method of ['GET', 'DELETE'] as const)
+    assert.equal((await call(url, undefined, { merchant, method })).status, 404)
+  assert.equal((await call(url, { customer: null }, { merchant, method: 'PATCH' })).status, 404)
+})
+
+test('what a change or a list may not hold is refused by its name, and changes nothing', async () => {
+  const merchant = newId('merchant')
+  const created = (await call('/v1/cards', testCard(), { merchant })).body
+  const url = `/v1/cards/${created.id}`
+  const refused: [string | undefined, object][] = [
+    [undefined, {}],
+    ['number', { number: '5555555555554444' }],
+    ['cvc', { cvc: '737' }],
+    ['status', { status: 'closed' }],
+    ['exp_month', { exp_month: 13, exp_year: 2030 }],
+    ['exp_month', { exp_month: null, exp_year: null }],
+    ['exp_year', { exp_month: 1 }],
+    ['customer', { customer: '' }],
+    ['cardholder_name', { cardholder_name: 'a\0b' }],
+    ['metadata.a', { metadata: { a: 1 } }],
+    ['metadata.a\nb', { metadata: { 'a\nb': 'x'.repeat(501) } }],
+    ['billing_address', { billing_address: 'Main St' }],
+    ['billing_address.line1', { billing_address: { line1: 'x'.repeat(201) } }],
+    ['billing_address.postal_code', { billing_address: { postal_code: 9000 } }],
+    ['billing_address.country', { billing_address: { country: 'be' } }],
+    ['billing_address.country', { billing_address: { country: 'ZZ' } }],
+    ['billing_address.zip', { billing_address: { zip: '9000' } }],
+  ]
+  for (const [param, change] of refused) {
+    const { status, body } = await call(url, change, { merchant, method: 'PATCH' })
+    assert.deepEqual([status, body.code, body.param], [400, 'invalid_request', param], JSON.stringify(change))
+  }
+  const queries: [string, string][] = [
+    ['limit', 'limit=0'],
+    ['limit', 'limit=1001'],
+    ['cursor', 'cursor=x'],
+    ['cursor', 'cursor='],
+    ['fingerprint', 'fingerprint=x'],
+    ['customer', 'customer='],
+    ['customer', 'customer=%00'],
+    ['status', 'status=active'],
+  ]
+  for (const [param, query] of queries) {
+    const { status, body } = await call(`/v1/cards?${query}`, undefined, { merchant, method: 'GET' })
+    assert.deepEqual([status, body.code, body.param], [400, 'invalid_request', param], query)
+  }
+  for (const payload of [{}, { cvc: 737 }, { cvc: '73' }, { cvc: '737', number: '5555555555554444' }])
+    assert.equal((await call(`${url}/cvc`, payload, { merchant })).status, 400)
+  assert.deepEqual((await call(url, undefined, { merchant, method: 'GET' })).body, created)
 })
