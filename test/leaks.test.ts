@@ -77,6 +77,18 @@ test('numbers go in where they belong: kept, repeated, revealed', async () => {
   assert.equal(revealed.body.number, number)
 })
 
+test('a number stays where it belongs while its card is changed, given a CVC, listed and deleted', async () => {
+  const { id } = await keptCard(canaries.next())
+  const path = `/v1/cards/${id}`
+  const change = { exp_month: 1, exp_year: 2041, billing_address: { city: 'Ghent', country: 'BE' } }
+  for (const key of ['change', 'change', randomUUID()])
+    assert.equal((await api.call('PATCH', path, { body: change, key })).status, 200)
+  for (const key of ['collect', 'collect', randomUUID()])
+    assert.equal((await api.call('POST', `${path}/cvc`, { body: { cvc }, key })).status, 200)
+  await api.call('GET', '/v1/cards?limit=10')
+  assert.equal((await api.call('DELETE', path)).status, 204)
+})
+
 test('numbers go in where they do not belong: fields, names, paths, queries, headers', async () => {
   const card = await keptCard(canaries.next())
   for (const written of [canaries.next(), grouped(canaries.next())]) {
@@ -111,11 +123,23 @@ test('numbers go in where they do not belong: fields, names, paths, queries, hea
       await api.call('POST', '/v1/connections', { body: { ...connection, settings: { [name]: written } } })
     }
     await api.call('POST', `/v1/cards/${card.id}/reveal`, { body: { reason: written } })
+    for (const name of ['cardholder_name', 'customer', 'exp_month', 'cvc', 'number', 'metadata', written])
+      await api.call('PATCH', `/v1/cards/${card.id}`, { body: { [name]: written } })
+    await api.call('PATCH', `/v1/cards/${card.id}`, { body: { metadata: { [written]: written, cvc } } })
+    for (const name of ['line1', 'line2', 'city', 'state', 'postal_code', 'country', written])
+      for (const [method, path] of [
+        ['POST', '/v1/cards'],
+        ['PATCH', `/v1/cards/${card.id}`],
+      ] as const)
+        await api.call(method, path, { body: { ...cardFields, billing_address: { [name]: written } } })
+    await api.call('PATCH', `/v1/cards/${card.id}`, { body: { billing_address: { line1: written } } })
+    await api.call('POST', `/v1/cards/${card.id}/cvc`, { body: { cvc: written } })
+    await api.call('POST', `/v1/cards/${card.id}/cvc`, { body: { cvc, [written]: cvc }, key: written })
     const encoded = encodeURIComponent(written)
     for (const path of ['/', '/v1/', '/v1/cards/', '/v1/payments/', '/v1/connections/'])
       for (const method of ['GET', 'POST', 'DELETE', 'PATCH']) await api.call(method, path + encoded)
-    for (const query of ['reference', 'cursor', 'limit', 'after', encoded])
-      for (const path of ['/v1/payments', '/v1/events', '/healthz'])
+    for (const query of ['reference', 'cursor', 'limit', 'after', 'customer', 'fingerprint', encoded])
+      for (const path of ['/v1/payments', '/v1/cards', '/v1/events', '/healthz'])
         await api.call('GET', `${path}?${query}=${encoded}`)
     for (const name of [
       'idempotency-key',

@@ -238,7 +238,7 @@ test('SEC-02: a CVC that is collected again serves one attempt and is written no
   const collect = (cvc: string, key: string | null = null) => changes.collectCvc(caller, card.id, cvc, key)
   const first = await collect('918', 'k')
   assert.deepEqual(JSON.parse(first.body), {
-    object: 'cvc',
+    object: 'collected_cvc',
     card: card.id,
     expires_at: '2026-11-22T12:15:00.123Z',
   })

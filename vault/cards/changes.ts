@@ -111,7 +111,7 @@ export function createCardChanges(deps: CardsDeps & { cards: Cards }) {
       const { merchant_id } = caller
       validateCvc((await deps.cards.find(merchant_id, cardId)).brand, cvc)
       const collected: CollectedCvc = {
-        object: 'cvc',
+        object: 'collected_cvc',
         card: cardId,
         expires_at: new Date(deps.clock.now().getTime() + cvcLifetimeMs).toISOString(),
       }

@@ -85,7 +85,7 @@ export const cardList = Type.Object({
 export const newCvc = Type.Object({ cvc }, { additionalProperties: false })
 
 export const collectedCvc = Type.Object({
-  object: Type.Literal('cvc'),
+  object: Type.Literal('collected_cvc'),
   card: Type.String({ pattern: idPattern('card') }),
   expires_at: Type.String({ description: 'It is gone then, or once it was sent.' }),
 })
