@@ -17,6 +17,12 @@ export const marks = [
   'card.exp_year',
   'card.cvc',
   'card.cardholder_name',
+  'card.billing_address.line1',
+  'card.billing_address.line2',
+  'card.billing_address.city',
+  'card.billing_address.state',
+  'card.billing_address.postal_code',
+  'card.billing_address.country',
   'connection.secret',
 ] as const
 export type Mark = (typeof marks)[number]

@@ -53,6 +53,8 @@ async function prepare() {
         form: [
           ['number', '{{card.number}}'],
           ['year', '{{card.exp_year}}'],
+          ['line1', '{{card.billing_address.line1?}}'],
+          ['city', '{{card.billing_address.city?}}'],
         ],
       },
     },
@@ -125,16 +127,16 @@ test('a number that is erased is sent no more, not even again', async () => {
 })
 
 test('a re-send under its version carries what the first send did, whatever the card is by now', async () => {
-  const { call, card, update } = await prepare()
-  const begun = call({ card_version_id: card.version })
-  await send(begun)
-  await update({ exp_month: 1, exp_year: 2040 })
+  const { call, update } = await prepare()
+  const { version } = JSON.parse((await update({ billing_address: { line1: '1 & 2 Main St' } })).body)
+  const begun = call({ card_version_id: version })
   const sent = await sentBodies(async () => {
+    await send(begun)
+    await update({ exp_month: 1, exp_year: 2040, billing_address: { line1: '3 High St', city: 'Ghent' } })
     await send({ ...begun, send_number: 1 })
     await send(call())
   })
-  assert.deepEqual(
-    sent.map((body) => new URLSearchParams(body).get('year')),
-    ['2030', '2040'],
-  )
+  const fields = sent.map((body) => Object.fromEntries(new URLSearchParams(body)))
+  const first = { number: '4242424242424242', year: '2030', line1: '1 & 2 Main St' }
+  assert.deepEqual(fields, [first, first, { ...first, year: '2040', line1: '3 High St', city: 'Ghent' }])
 })

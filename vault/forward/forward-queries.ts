@@ -2,6 +2,7 @@ import type { HttpResponse } from '@coffer/core/connector.ts'
 import type { ForwardCall, ForwardLook } from '@coffer/core/internal-api.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
+import type { BillingAddress } from '../cards/billing-address.ts'
 
 type Delegation = Pick<ForwardCall, 'merchant_id' | 'card_id' | 'attempt_id' | 'connection_id' | 'step'>
 
@@ -20,6 +21,7 @@ export type ForwardCard = {
   exp_month: number
   exp_year: number
   cardholder_name: string | null
+  billing_address: BillingAddress | null
 }
 
 export type ForwardState = 'recorded' | 'not_sent' | 'unanswered' | 'answered' | 'closed'
@@ -59,7 +61,7 @@ const insertForwardsText = `
       select merchant_id, card_id, card_version_id, deleted_at is not null or status = 'closed' as has_ended
       from cards where merchant_id = input.merchant_id and card_id = input.card_id limit 1) card
     cross join lateral (
-      select card_version_id, data_key_id, number_encrypted, exp_month, exp_year, cardholder_name
+      select card_version_id, data_key_id, number_encrypted, exp_month, exp_year, cardholder_name, billing_address
       from card_versions
       where merchant_id = card.merchant_id and card_id = card.card_id
         and card_version_id = coalesce(input.wanted_version_id, card.card_version_id) limit 1) version
@@ -94,7 +96,8 @@ const insertForwardsText = `
   select added.forward_id is not null as recorded, refused.place is not null as refused,
     ended.place is not null as card_ended,
     earlier.state as earlier_state, found.card_version_id, found.data_key_id, found.exp_month, found.exp_year,
-    found.cardholder_name, case when input.needs_card then found.number_encrypted end as number_encrypted
+    found.cardholder_name, found.billing_address,
+    case when input.needs_card then found.number_encrypted end as number_encrypted
   from input left join added using (forward_id) left join refused using (place) left join earlier using (place)
     left join found using (place) left join ended using (place)
   order by place`

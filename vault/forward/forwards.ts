@@ -10,6 +10,7 @@ import type { ForwardCall, ForwardLook, ForwardLooked, ForwardResult } from '@co
 import type { Log } from '@coffer/core/log.ts'
 import { histogram } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import type { BillingAddress } from '../cards/billing-address.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, unseal } from '../keys/sealed-text.ts'
 import type { Connections, OpenConnection } from './connections.ts'
@@ -68,6 +69,8 @@ export function createForwards(deps: {
       values['card.exp_month'] = String(card.exp_month).padStart(2, '0')
       values['card.exp_year'] = String(card.exp_year)
       if (card.cardholder_name !== null) values['card.cardholder_name'] = card.cardholder_name
+      for (const [name, value] of Object.entries(card.billing_address ?? {}))
+        if (value !== null) values[`card.billing_address.${name as keyof BillingAddress}`] = value
       const cvc = wanted.has('card.cvc') ? deps.cvcLeases.take(call, call.attempt_id) : undefined
       if (cvc !== undefined) values['card.cvc'] = cvc
     }

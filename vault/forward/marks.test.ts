@@ -10,6 +10,12 @@ const values: Record<Mark, string> = {
   'card.exp_year': '2030',
   'card.cvc': '737',
   'card.cardholder_name': 'Ada "Countess" Lovelace & Söhne\\',
+  'card.billing_address.line1': '1 "Main" St & Co',
+  'card.billing_address.line2': 'Bât. B',
+  'card.billing_address.city': 'Ghent',
+  'card.billing_address.state': 'East Flanders',
+  'card.billing_address.postal_code': '9000',
+  'card.billing_address.country': 'BE',
   'connection.secret': 'sk_test_psp+secret/=',
 }
 const { 'card.cvc': _cvc, ...withoutCvc } = values
@@ -202,12 +208,14 @@ test('a field that is an optional mark as a whole is left out without a value, a
 })
 
 test('all marks of a request are found, and a filled request holds none', () => {
+  const address = marks.filter((mark) => mark.startsWith('card.billing_address.'))
   const everywhere = request({
     path: '/{{card.exp_year}}',
     headers: { authorization: '{{connection.secret}}' },
     body: {
       json: {
         a: ['{{card.number}}', { b: '{{card.exp_month}}/{{card.cvc?}}', c: '{{card.cardholder_name?}}' }],
+        d: address.map((mark) => `{{${mark}?}}`),
       },
     },
   })

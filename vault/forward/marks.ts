@@ -33,8 +33,8 @@ const ownHeaders = new Set([
   'trailer',
 ])
 
-const markPattern = /\{\{([a-z_.]+)(\??)\}\}/g
-const wholeOptional = /^\{\{([a-z_.]+)\?\}\}$/
+const markPattern = /\{\{([a-z_.0-9]+)(\??)\}\}/g
+const wholeOptional = /^\{\{([a-z_.0-9]+)\?\}\}$/
 const known = new Set<string>(marks)
 
 /** The names of all marks a request holds. */
