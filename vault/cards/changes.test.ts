@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, test } from 'node:test'
+import { CommitUnknown } from '@coffer/core/postgres.ts'
 import fc from 'fast-check'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import { keepCard, openTestVault, serialize, testCard } from '../test-vault.ts'
@@ -218,6 +219,48 @@ test('F-22: a hundred changes with one key are one, and get one answer, also thr
   assert.equal((await rows('outbox')).length, 2)
   assert.equal((await update(change, 'same')).body, all[0]!.body)
   await assert.rejects(update({ ...change, exp_month: 8 }, 'same'), { code: 'idempotency_key_reused' })
+})
+
+test('a change whose commit was never confirmed is told as such, and its key finds out', async () => {
+  const { update, rows } = await kept()
+  let lost = 0
+  const losing = await openTestVault(postgres, (database) => ({
+    ...database,
+    async commitAll(merchants, statements) {
+      const found = await database.commitAll<never>(merchants, statements)
+      if (lost++ === 0) throw new CommitUnknown(new Error('the connection is gone'))
+      return found
+    },
+  }))
+  const change = { exp_month: 9, exp_year: 2036 }
+  await assert.rejects(update(change, 'k', losing.changes), { code: 'outcome_unknown' })
+  const answer = await update(change, 'k', losing.changes)
+  assert.equal(parsed(answer).exp_year, 2036)
+  assert.equal((await rows('card_versions')).length, 2)
+  assert.equal((await rows('outbox')).length, 2)
+})
+
+test('a change that the database refuses fails alone: its neighbours in the batch are written', async () => {
+  const [good, bad, other] = [await kept(), await kept(), await kept()]
+  const check = `check (metadata::text <> '{"refused":"${bad.card.id}"}')`
+  await postgres.query('coffer_vault_migrator', `alter table cards add constraint refused ${check}`)
+  try {
+    const settled = await Promise.allSettled([
+      good.update({ customer: 'cus_1' }),
+      bad.update({ metadata: { refused: bad.card.id }, exp_month: 1, exp_year: 2031 }, 'k'),
+      other.update({ customer: 'cus_2' }),
+    ])
+    assert.deepEqual(
+      settled.map((one) => one.status),
+      ['fulfilled', 'rejected', 'fulfilled'],
+    )
+  } finally {
+    await postgres.query('coffer_vault_migrator', 'alter table cards drop constraint refused')
+  }
+  assert.deepEqual(await bad.read(), bad.card)
+  assert.deepEqual(await bad.actions(), ['card.create'])
+  assert.equal((await bad.rows('card_versions')).length, 1)
+  assert.deepEqual([(await good.read()).customer, (await other.read()).customer], ['cus_1', 'cus_2'])
 })
 
 test('a key is for one card: with another card it is refused, whoever is first, and that card stays as it is', async () => {
