@@ -52,7 +52,7 @@ export async function eraseDeleted(relayDatabase: Database): Promise<number> {
 }
 
 /** Where another process has erased the card meanwhile, nothing is done again. */
-const eraseStatement = ({ merchant_id, card_id }: Due) => ({
+export const eraseStatement = ({ merchant_id, card_id }: Due) => ({
   name: 'erase_card',
   text: `with emptied as materialized (
            update cards set customer = null, metadata = '{}', erased_at = now()

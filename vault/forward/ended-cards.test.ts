@@ -103,6 +103,18 @@ test('a card that is deleted or closed begins no attempt, and one that had begun
   }
 })
 
+test('what needs no card data is sent also for a card that has ended: a refund is still possible', async () => {
+  const { call, caller, card } = await prepare()
+  await vault.changes.remove(caller, card.id)
+  const refund = call({
+    request: { method: 'POST', path: '/v1/refunds', headers: {}, body: { form: [['charge', 'ch_1']] } },
+  })
+  const sent = await sentBodies(async () => {
+    assert.equal((await send(refund)).outcome, 'answered')
+  })
+  assert.deepEqual(sent, ['charge=ch_1'])
+})
+
 test('what a refused attempt asked for is recorded nowhere, so its look says that nothing was sent', async () => {
   const { call, caller, card, rows } = await prepare()
   await vault.changes.remove(caller, card.id)

@@ -27,7 +27,7 @@ export type ForwardCard = {
 export type ForwardState = 'recorded' | 'not_sent' | 'unanswered' | 'answered' | 'closed'
 
 /**
- * refused: the delegation does not agree. card_ended: the card was closed or deleted before this attempt began.
+ * refused: the delegation does not agree. card_ended: the card was closed or deleted before this attempt began, which needs its data.
  * recorded_before: this send number was used; it is not sent again.
  */
 export type ForwardInserted = {

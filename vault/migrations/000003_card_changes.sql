@@ -27,9 +27,10 @@ grant update (deleted_at) on cards to coffer_vault_service;
 -- The relay erases what nothing can need any more: an attempt that began before the deletion may be sent again
 -- for up to 25 hours. It sees no other card, reads no number, and can put nothing in its place.
 create policy erasing on cards to coffer_vault_relay using (deleted_at < now() - interval '26 hours');
+-- Not "exists": the planner would gather all deleted cards to look one up.
 create policy erasing on card_versions to coffer_vault_relay
-  using (exists (
-    select from cards where cards.merchant_id = card_versions.merchant_id and cards.card_id = card_versions.card_id))
+  using ((select true from cards
+    where cards.merchant_id = card_versions.merchant_id and cards.card_id = card_versions.card_id limit 1))
   with check (number_encrypted is null and cardholder_name is null and billing_address is null);
 create policy erasing on audit_records for insert to coffer_vault_relay with check (action = 'card.erase');
 grant select (merchant_id, card_id, deleted_at, erased_at), update (customer, metadata, erased_at) on cards
