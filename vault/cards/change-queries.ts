@@ -15,6 +15,8 @@ export type CardUpdate = Recorded &
     before: CardRow
     after: CardRow
     event_id: string
+    /** Their names, for the audit trail: "exp_month exp_year". */
+    changed_fields: string
   }
 
 /** Undefined where nothing was written, because the card has changed or ended since it was read. */
@@ -44,10 +46,10 @@ const keptKey = (operation: string) => `kept_key as (
     from changed where $7::text is not null
   )`
 
-const addedAudit = (action: string, hash = 'null::bytea') => `added_audit as (
+const addedAudit = (action: string, hash = 'null::bytea', changed = 'null') => `added_audit as (
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address,
-      result, ciphertext_hash)
-    select $3, $1, $4, $5, '${action}', $2, $6, $10, 'done', ${hash} from changed
+      result, ciphertext_hash, reason)
+    select $3, $1, $4, $5, '${action}', $2, $6, $10, 'done', ${hash}, ${changed} from changed
   )`
 
 const answerOfKnown = `select exists (select from changed) as written, known.same_body, known.response_status,
@@ -83,7 +85,7 @@ const updateText = `
     select $1, $2, $13, $16, $17::bytea, $18, $19, $20, $21::smallint, $22::smallint, $23, $24::json, 'updated',
       $12::timestamptz
     from changed where $25::boolean
-  ), ${addedAudit('card.update', 'case when $25::boolean then sha256($17::bytea) end')}, added_event as (
+  ), ${addedAudit('card.update', 'case when $25::boolean then sha256($17::bytea) end', '$27')}, added_event as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select $26, $1, 'card.updated', $2, $9::text::json, $12::timestamptz from changed
   ), ${keptKey('cards.update')}
@@ -112,6 +114,7 @@ function updateStatement(entry: CardUpdate): Statement {
       addressText(after.billing_address),
       after.card_version_id !== before.card_version_id,
       entry.event_id,
+      entry.changed_fields,
     ],
   }
 }

@@ -85,6 +85,7 @@ test('a change is written whole: audit record with the hash of the new bytes, ev
   const sealed = version['number_encrypted'] as Buffer
   assert.deepEqual(audit['ciphertext_hash'], createHash('sha256').update(sealed).digest())
   assert.deepEqual([audit['actor'], audit['object_id'], audit['result']], ['ada', card.id, 'done'])
+  assert.equal(audit['reason'], 'exp_month exp_year')
   const event = (await rows('outbox')).find((row) => row['type'] === 'card.updated')!
   assert.deepEqual([event['object_id'], event['data']], [card.id, parsed(answer)])
   const [record] = await rows('idempotency_records')

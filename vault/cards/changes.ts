@@ -194,6 +194,7 @@ function updateOf(entry: Change, before: CardRow, after: CardRow): queries.CardU
     after,
     audit_id: newId('audit', entry.now.getTime()),
     event_id: newId('event', entry.now.getTime()),
+    changed_fields: Object.keys(entry.change).sort().join(' '),
     response_body: entry.serialize(cardOf(after)),
   }
 }
