@@ -202,7 +202,7 @@ test('SEC-14: a scope or a role is needed, and one does not stand for the other'
 const limitsOf = (environment: Record<string, string>) =>
   createRateLimits(readConfig(rateLimitSettings('sandbox'), environment), () => 0)
 
-test('too many requests are refused before they are looked at: by address, then by key and class', async (t) => {
+test('SEC-17: too many requests are refused before they are looked at: by address, then by key and class', async (t) => {
   const byAddress = await started(
     t,
     { trusted_proxies: ['127.0.0.0/8'] },

@@ -161,7 +161,7 @@ test('what a client says its host is gets onto the page only where it can be one
   assert.match(await withHost('a$(reboot)'), /API=http:\/\/127\.0\.0\.1:8420\n/)
 })
 
-test('a limit that is set holds: 429 with Retry-After, and other kinds of requests go on', async () => {
+test('SEC-17: a limit that is set holds: 429 with Retry-After, and other kinds of requests go on', async () => {
   const card = await api.card()
   const reveal = () =>
     api.call<{ number: string }>('POST', `/v1/cards/${card.id}/reveal`, { body: { reason: 'a limit' } })

@@ -7,7 +7,7 @@ import { failures } from '@coffer/core/errors.ts'
 import { scopes } from '@coffer/core/http-server.ts'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { assertValid } from '../../test/support/contract.ts'
-import { declaredRoutes } from './declared-routes.ts'
+import { declaredRoutes, type JsonSchema } from './declared-routes.ts'
 import { openApiOf } from './openapi.ts'
 import { codesOf } from './responses.ts'
 
@@ -131,6 +131,25 @@ test('every failure an operation declares is there under its status, as a proble
       name,
     )
   }
+})
+
+test('nearly every field says what it is', (t) => {
+  const silent: string[] = []
+  let fields = 0
+  const look = (schema: JsonSchema, path: string) => {
+    for (const [name, field] of Object.entries((schema['properties'] ?? {}) as Record<string, JsonSchema>)) {
+      fields++
+      if (!('description' in field)) silent.push(`${path}.${name}`)
+      look(field, `${path}.${name}`)
+      if (field['items'] !== undefined) look(field['items'] as JsonSchema, `${path}.${name}[]`)
+    }
+  }
+  for (const [name, schema] of Object.entries(document.components.schemas)) look(schema, name)
+  for (const { operation } of operations)
+    look(operation.requestBody?.content['application/json']?.schema ?? {}, operation.operationId)
+  if (silent.length > 0)
+    t.diagnostic(`note: say in main/contract/glossary.ts what it is: ${silent.join(', ')}`)
+  assert.ok(silent.length < fields / 10, silent.join(', '))
 })
 
 test('every failure has its meaning, its parameter and what to do', () => {

@@ -6,6 +6,7 @@ import { failures } from '@coffer/core/errors.ts'
 import type { DeclaredRoute, JsonSchema } from './declared-routes.ts'
 import { exampleOf, pathExample, requestExampleOf } from './examples.ts'
 import { type FailureEntry, failureEntries } from './failures.ts'
+import { explained, withMeaning } from './glossary.ts'
 import { operationIdOf, tagOf } from './names.ts'
 import { responsesOf } from './responses.ts'
 import { type Components, shown } from './schemas.ts'
@@ -89,9 +90,13 @@ export function openApiOf(routes: readonly DeclaredRoute[], version: string): Op
       ...(name in tagDescriptions ? { description: tagDescriptions[name]! } : {}),
     })),
     paths,
-    components: { schemas: components, headers, securitySchemes },
+    components: { schemas: explainedAll(components), headers, securitySchemes },
     'x-failures': failureEntries(),
   }
+}
+
+function explainedAll(components: Components): Components {
+  return Object.fromEntries(Object.entries(components).map(([name, schema]) => [name, explained(schema)]))
 }
 
 function operationOf(route: DeclaredRoute, components: Components): Operation {
@@ -113,7 +118,7 @@ function operationOf(route: DeclaredRoute, components: Components): Operation {
 }
 
 function requestBodyOf(body: JsonSchema) {
-  const schema = shown(body)
+  const schema = explained(shown(body))
   return {
     required: true,
     content: { 'application/json': { schema, example: requestExampleOf(schema) } },
@@ -127,7 +132,7 @@ function parametersOf({ url, schema, failures: answerable }: DeclaredRoute): Par
       required?: string[]
     }
     return Object.entries(properties).map(([name, property]) => {
-      const { description: text, ...rest } = property as { description?: string }
+      const { description: text, ...rest } = withMeaning(property, name) as { description?: string }
       const parameter = shown(rest)
       return {
         name,

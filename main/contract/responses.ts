@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import { Failure, type FailureCode, failures, problemOf } from '@coffer/core/errors.ts'
 import type { DeclaredRoute, JsonSchema } from './declared-routes.ts'
 import { acceptedValues, exampleOf } from './examples.ts'
+import { explained } from './glossary.ts'
 import { type Components, shown } from './schemas.ts'
 
 const requestId = { 'Request-Id': { $ref: '#/components/headers/Request-Id' } }
@@ -24,7 +25,7 @@ export function responsesOf(route: DeclaredRoute, components: Components): JsonS
 
 function success(status: string, declared: JsonSchema, components: Components): JsonSchema {
   const { description, ...rest } = declared as { description?: string }
-  const schema = shown(rest, components)
+  const schema = explained(shown(rest, components))
   const answer = { description: description ?? STATUS_CODES[Number(status)] ?? status, headers: requestId }
   if (schema['type'] === 'null') return answer
   const example =

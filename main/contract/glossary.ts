@@ -1,0 +1,86 @@
+/**
+ * What a field is, by its name, or by its object and its name: one word has one meaning all over the API. What a
+ * schema says of a field itself goes before it.
+ */
+import type { JsonSchema } from './declared-routes.ts'
+
+const meanings: Record<string, string> = {
+  amount: 'In minor units of the currency: 1999 EUR is 19.99 euros.',
+  amount_authorized: 'What the issuer has promised, in minor units.',
+  amount_captured: 'What has been taken, in minor units.',
+  attempts: 'Each try at a PSP, oldest first.',
+  base_url: 'The only origin requests of this connection go to.',
+  bin: 'The first six or eight digits, by the length of the number.',
+  brand: 'The card network.',
+  capture: '`automatic` takes the money at once; `manual` only authorizes it.',
+  card: 'The id of a card.',
+  cardholder_name: 'As it stands on the card.',
+  code: 'Decide by it; it is never reworded.',
+  connection: 'The id of a connection. Left out of a payment, the oldest one of the merchant.',
+  created_at: 'RFC 3339, in UTC.',
+  currency: 'ISO 4217, upper case.',
+  cursor: '`next_cursor` of the page before; left out, from the start.',
+  customer: "Your customer's id.",
+  'event.data': 'The object as it was then.',
+  'event.type': 'What happened, such as `payment.captured`.',
+  'decline.action': 'What to do about it.',
+  'decline.network_advice_code': "The network's advice, verbatim, where the PSP passes it on.",
+  'decline.network_decline_code': "The network's own code, verbatim, where the PSP passes it on.",
+  'decline.psp_code': "The PSP's own code, verbatim.",
+  'decline.psp_code_namespace': 'Whose vocabulary `psp_code` is from.',
+  'decline.reason': 'Why, in one vocabulary for all PSPs.',
+  decline: 'Why the payment was declined, null where it was not.',
+  exp_month: 'Month of expiry, 1 to 12.',
+  exp_year: 'Year of expiry, four digits.',
+  'failure.code': 'What went wrong.',
+  'failure.message': 'More of it, for people.',
+  failure: 'Why the payment failed without reaching the issuer, null where it did not.',
+  fingerprint: 'The same for every card of yours with the same number.',
+  id: 'Names the object; it never changes.',
+  initiator: '`customer`: the cardholder is there. `merchant`: nobody is, so nobody can authenticate.',
+  last4: 'The last four digits.',
+  limit: 'How many at most.',
+  metadata: 'Texts of your own, by names of your own.',
+  name: 'Yours; no two of them are the same.',
+  network_transaction_id: "The network's id of this transaction, where the PSP tells it.",
+  next_cursor: 'Where the next page begins; null where there is none.',
+  number: 'The full card number.',
+  object: 'What kind of object this is.',
+  object_id: 'The object it happened to.',
+  psp: 'The payment service provider.',
+  psp_reference: "The PSP's id for it, null until there is one.",
+  reference: 'Yours, such as an invoice.',
+  settings: 'What the connector of that PSP asks for.',
+  status: 'Where it stands.',
+  updated_at: 'RFC 3339, in UTC.',
+  version: 'The id of the current version of the card data.',
+}
+
+/** The schema, with a description for each field that has none of its own and a name that is known. */
+export function explained(schema: JsonSchema, name = ''): JsonSchema {
+  const { properties, items, ...rest } = schema as {
+    properties?: Record<string, JsonSchema>
+    items?: JsonSchema
+  }
+  const called = String(properties?.['object']?.['const'] ?? name.split('.').at(-1))
+  return {
+    ...rest,
+    ...(items === undefined ? {} : { items: explained(items, name) }),
+    ...(properties === undefined ? {} : { properties: explainedFields(properties, called) }),
+  }
+}
+
+function explainedFields(properties: Record<string, JsonSchema>, called: string) {
+  return Object.fromEntries(
+    Object.entries(properties).map(([name, schema]) => [
+      name,
+      withMeaning(explained(schema, name), name, called),
+    ]),
+  )
+}
+
+/** @param called the object the field belongs to. */
+export function withMeaning(schema: JsonSchema, name: string, called = ''): JsonSchema {
+  const known = [`${called}.${name}`, name].find((one) => Object.hasOwn(meanings, one))
+  return 'description' in schema || known === undefined ? schema : { ...schema, description: meanings[known] }
+}
