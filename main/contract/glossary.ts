@@ -10,7 +10,7 @@ const meanings: Record<string, string> = {
   amount_captured: 'What has been taken, in minor units.',
   attempts: 'Each try at a PSP, oldest first.',
   base_url: 'The only origin requests of this connection go to.',
-  bin: 'The first six or eight digits, by the length of the number.',
+  bin: 'The first digits, which tell the issuer: eight or six, by the brand and the length of the number.',
   brand: 'The card network.',
   capture: '`automatic` takes the money at once; `manual` only authorizes it.',
   card: 'The id of a card.',

@@ -17,7 +17,7 @@ ${body !== undefined && html`<h4>Body</h4>${fieldsTable(body.schema, `Body of ${
 <h4>Try it</h4>
 ${codeBlock(curlOf(method, path, operation), `Command for: ${summary}`)}
 <h4>Answers</h4>
-${Object.entries(responses).map(([status, response]) => answer(status, response, api))}
+${Object.entries(responses).map(([status, response], index) => answer(status, response, api, index === 0))}
 </section>`
 }
 
@@ -37,11 +37,11 @@ function parametersTable(parameters: Parameter[]): Html {
 <tbody>${rows}</tbody></table></div>`
 }
 
-function answer(status: string, response: Response, api: OpenApi): Html {
+function answer(status: string, response: Response, api: OpenApi, isOpen: boolean): Html {
   const json = response.content?.['application/json']
   const problem = response.content?.['application/problem+json']
   if (problem !== undefined) return failureAnswers(status, codesOf(problem.schema), api)
-  return html`<details open><summary><strong>${status}</strong> ${inline(response.description)}</summary>
+  return html`<details${isOpen && html` open`}><summary><strong>${status}</strong> ${inline(response.description)}</summary>
 ${json !== undefined && shape(json.schema, `Answer ${status}`)}
 ${json !== undefined && codeBlock(JSON.stringify(json.example, null, 2), `Example of ${status}`)}
 </details>`

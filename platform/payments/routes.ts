@@ -25,8 +25,10 @@ export function publicRoutes(payments: Payments, deps: ResolveByHandDeps): Route
           ],
         },
         schema: {
-          summary:
-            'Charge a card. 201: it has a result, a decline included. 202: the result is still to come.',
+          summary: 'Charge a card.',
+          description:
+            '`201`: it has a result, a decline included. `202`: the result is still to come; get the payment, ' +
+            'or read the events, until its status is no longer `processing` or `unknown`.',
           headers: Type.Object({ 'idempotency-key': idempotencyKeyHeader }),
           body: newPayment,
           response: { 201: payment, 202: payment },
