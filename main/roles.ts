@@ -15,7 +15,7 @@ export type RoleModule = {
   check(environment: Environment): string[]
   start(environment: Environment, log: Log): Promise<Role>
   /** Its public routes as the contract sees them: declared, with nothing behind. */
-  declaredRoutes: Routes
+  declaredRoutes(): Routes
 }
 
 /** In the order they start; they stop in the reverse one. */
@@ -42,6 +42,6 @@ function starter<Table extends Settings>(module: {
       if (problems.length > 0) throw new ConfigError(problems)
       return start(config, log)
     },
-    declaredRoutes: module.publicRoutes({} as never),
+    declaredRoutes: () => module.publicRoutes({} as never),
   }
 }

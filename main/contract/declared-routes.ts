@@ -48,7 +48,7 @@ export async function declaredRoutes(): Promise<DeclaredRoute[]> {
           schema,
         })
   })
-  for (const name of roleNames) await mount(server, (await roles[name]()).declaredRoutes, nobody)
+  for (const name of roleNames) await mount(server, (await roles[name]()).declaredRoutes(), nobody)
   await server.close()
   return found
 }
