@@ -122,7 +122,12 @@ async function started(
   return { server, lines }
 }
 
-type Sent = { bearer?: string; payload?: string | object; type?: string; method?: 'POST' | 'PUT' | 'GET' }
+type Sent = {
+  bearer?: string
+  payload?: string | object
+  type?: string
+  method?: 'POST' | 'PUT' | 'GET' | 'QUERY'
+}
 
 async function send(server: Server, url: string, { bearer, payload, type, method = 'POST' }: Sent = {}) {
   const headers = {
@@ -301,6 +306,9 @@ test('every failure is problem+json with the id of its request, also outside of 
   const cases: [Promise<Awaited<ReturnType<typeof send>>>, number, string][] = [
     [send(server, '/none'), 404, 'route_not_found'],
     [send(server, '/open', { method: 'PUT', payload: {} }), 405, 'method_not_allowed'],
+    [send(server, '/open', { method: 'PUT', payload: '{' }), 405, 'method_not_allowed'],
+    [send(server, '/open', { method: 'QUERY' }), 405, 'method_not_allowed'],
+    [send(server, '/none', { method: 'QUERY' }), 404, 'route_not_found'],
     [send(server, '/%zz'), 400, 'malformed_request'],
     [send(server, '/open', { payload: 'name=n', type: 'text/plain' }), 415, 'unsupported_media_type'],
     [send(server, '/open', { payload: { name: 'n'.repeat(3_000) } }), 413, 'request_too_large'],

@@ -131,6 +131,12 @@ export function createServer(log: Log, options: ServerOptions): Server {
   passOverExpectations(server.server, (request, response) => server.routing(request, response))
   server.removeContentTypeParser('text/plain')
   const paths: { pattern: RegExp; methods: string[] }[] = []
+  const noSuchRoute = (request: FastifyRequest, reply: FastifyReply) => {
+    const path = request.url.split('?')[0]!
+    const methods = paths.filter(({ pattern }) => pattern.test(path)).flatMap((known) => known.methods)
+    if (methods.length > 0) reply.header('allow', methods.join(', '))
+    return new Failure(methods.length > 0 ? 'method_not_allowed' : 'route_not_found')
+  }
   server.addHook('onRoute', (route) => {
     const name = `${String(route.method)} ${route.url}`
     if (route.config?.access === undefined) throw new Error(`${name} declares no access`)
@@ -148,6 +154,8 @@ export function createServer(log: Log, options: ServerOptions): Server {
     reply.header('request-id', request.id)
     if (lacksHost(request.raw))
       return done(new Failure('malformed_request', { detail: 'It has no Host header.' }))
+    // Before a body is read that nobody will look at, and whatever method it came with.
+    if (request.is404) return done(noSuchRoute(request, reply))
     request.traced = tracedOf(request)
     inRequest(request.traced, done)
   })
@@ -188,13 +196,6 @@ export function createServer(log: Log, options: ServerOptions): Server {
     log.error({ request_id: request.id, code: failure.code, error: undeclared }, 'an undeclared failure')
     const answered = undeclared_failures === 'log' ? failure : new Failure('internal_error')
     return sendFailure(answered, undeclared, request, reply, log)
-  })
-  server.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?')[0]!
-    const methods = paths.filter(({ pattern }) => pattern.test(path)).flatMap((known) => known.methods)
-    if (methods.length > 0) reply.header('allow', methods.join(', '))
-    const failure = new Failure(methods.length > 0 ? 'method_not_allowed' : 'route_not_found')
-    return sendFailure(failure, undefined, request, reply, log)
   })
   return server
 }

@@ -44,7 +44,7 @@ test('what a client may have relied on is found when it changes', () => {
     [/needs another scope$/, (api) => (api.paths['/v1/cards'].post.security = [{ api_key: ['admin'] }])],
     [/no longer answers 202$/, (api) => delete api.paths['/v1/payments'].post.responses['202']],
     [/no longer takes reference$/, (api) => list(api).parameters.shift()],
-    [/needs cursor now$/, (api) => (list(api).parameters[1].required = true)],
+    [/needs card now$/, (api) => (list(api).parameters[1].required = true)],
     [
       /needs page, which is new$/,
       (api) => list(api).parameters.push({ name: 'page', required: true, schema: {} }),

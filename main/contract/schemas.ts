@@ -14,17 +14,27 @@ const single = ['items', 'additionalProperties', 'not', 'propertyNames']
  * names itself (`object: "card"`) is put there under its name, and a reference is left in its place.
  */
 export function shown(schema: JsonSchema, components?: Components): JsonSchema {
-  const inner = (value: unknown) =>
+  const inner = (value: unknown): unknown =>
     value !== null && typeof value === 'object' ? shown(value as JsonSchema, components) : value
   const copy = Object.fromEntries(
     Object.entries(schema).map(([keyword, value]) => {
-      if (byName.includes(keyword))
-        return [keyword, Object.fromEntries(Object.entries(value as object).map(([k, v]) => [k, inner(v)]))]
+      if (byName.includes(keyword)) return [keyword, innerByName(keyword, value as JsonSchema, inner)]
+      if (keyword === 'pattern') return [keyword, portable(value as string)]
       if (lists.includes(keyword)) return [keyword, (value as unknown[]).map(inner)]
       return [keyword, single.includes(keyword) ? inner(value) : value]
     }),
   )
   return named(simplified(copy), components)
+}
+
+function innerByName(keyword: string, schemas: JsonSchema, inner: (schema: unknown) => unknown) {
+  const called = (name: string) => (keyword === 'patternProperties' ? portable(name) : name)
+  return Object.fromEntries(Object.entries(schemas).map(([name, schema]) => [called(name), inner(schema)]))
+}
+
+/** Halves of characters are refused, but the patterns of other languages cannot name them. */
+function portable(pattern: string): string {
+  return pattern.replace('\\ud800-\\udfff', '')
 }
 
 function simplified(schema: JsonSchema): JsonSchema {
