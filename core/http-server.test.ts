@@ -76,6 +76,16 @@ const routes: Routes = async (server) => {
       throw new Failure('overloaded', { retryAfterSeconds: 3 })
     },
   )
+  server.post(
+    '/unconfirmed',
+    {
+      config: { access: { scope: 'cards:read' }, failures: [] },
+      schema: { body, response: { 200: anything } },
+    },
+    async () => {
+      throw new CommitUnknown(new Error('the connection was lost'))
+    },
+  )
   server.get(
     '/undeclared',
     { config: { access: { open: true }, failures: ['not_found'] }, schema: { response: { 200: anything } } },
@@ -344,6 +354,13 @@ test('every log line of a request tells its id and its trace, also behind its bo
     told.map((line) => line['msg']),
     ['in the handler', 'behind a pause', 'request', 'a request failed', 'request', 'request'],
   )
+})
+
+test('a commit that was never confirmed is not called a fault: nobody knows whether it was carried out', async (t) => {
+  const { server } = await started(t)
+  const answer = await send(server, '/unconfirmed', { bearer: 'user', payload: { name: 'n' } })
+  assert.deepEqual([answer.status, answer.problem.code], [503, 'outcome_unknown'])
+  assert.equal(answer.problem.retryable, true)
 })
 
 test('what is not HTTP is answered as malformed, and the connection is closed', async (t) => {

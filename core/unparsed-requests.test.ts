@@ -154,7 +154,7 @@ const taken: [string, string, number][] = [
   ['dots in the path', `GET /%2e%2e/things HTTP/1.1\r\n${host}\r\n`, 404],
   ['a path that is no UTF-8', `GET /things/%ff HTTP/1.1\r\n${host}\r\n`, 400],
   ['an id longer than any', `GET /things/${'x'.repeat(9_000)} HTTP/1.1\r\n${host}\r\n`, 400],
-  ['QUERY without a content type', `QUERY /things/x HTTP/1.1\r\n${host}\r\n`, 400],
+  ['QUERY without a content type', `QUERY /things/x HTTP/1.1\r\n${host}\r\n`, 405],
   ['TRACE', `TRACE /things/x HTTP/1.1\r\n${host}\r\n`, 405],
   ['a body with GET', `GET /things/x HTTP/1.1\r\n${json}content-length: 2\r\n\r\n{}`, 200],
 ]
