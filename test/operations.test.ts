@@ -14,7 +14,12 @@ import {
   simulatorOf,
   withoutRequestId,
 } from './support/api.ts'
-import { authenticationNumber, goodNumbers, madeUpNumber } from './support/card-numbers.ts'
+import {
+  authenticationNumber,
+  goodNumbers,
+  madeUpNumber,
+  pendingRefundNumber,
+} from './support/card-numbers.ts'
 import { eventually, startProduct } from './support/product.ts'
 
 const product = await startProduct(
@@ -335,6 +340,22 @@ suite('F-18: an operation at a PSP that misbehaves', { concurrency: true }, () =
       // What has failed has given back what it had reserved.
       if (!isDone) assert.equal((await operate(payment, kind)).body.status, 'succeeded')
     })
+})
+
+test('a refund that the PSP has only taken is pending, and settles once it has gone through', async () => {
+  const payment = await captured({ card: (await api.card(pendingRefundNumber)).id })
+  const answer = await operate(payment, 'refunds', { amount: 600 })
+  assert.deepEqual([answer.status, answer.body.status], [202, 'pending'])
+  assert.deepEqual(amountsOf(await read(payment)), ['captured', 1000, 1000, 0])
+  assertProblem(await operate(payment, 'refunds', { amount: 401 }), {
+    status: 422,
+    code: 'amount_too_large',
+    param: 'amount',
+  })
+  await eventually(async () => (await read(payment)).amount_refunded === 600)
+  await eventually(async () => (await eventsOf(answer.body.id)).length === 3)
+  assert.deepEqual(await eventsOf(answer.body.id), ['refund.created', 'refund.pending', 'refund.succeeded'])
+  assert.equal((await chargeOf(payment)).refunds.length, 1)
 })
 
 test('what is under way counts as done: beside it no more than the rest can be given back', async () => {

@@ -92,6 +92,29 @@ test('refunds never give back more than was captured', async () => {
   assert.deepEqual([row?.status, row?.amount_refunded], ['refunded', 800])
 })
 
+test('a refund under a key is made once, is listed with its payment, and stands in the ledger', async () => {
+  const intent = await stripe.paymentIntents.create(payment('pm_card_visa'))
+  const asked = { payment_intent: intent.id, amount: 300, metadata: { coffer_refund: 'op_1' } }
+  const first = await stripe.refunds.create(asked, { idempotencyKey: 'refund once' })
+  const again = await stripe.refunds.create(asked, { idempotencyKey: 'refund once' })
+  assert.equal(first.id, again.id)
+  const other = await stripe.refunds.create({ payment_intent: intent.id, amount: 100 })
+  const listed = await stripe.refunds.list({ payment_intent: intent.id })
+  assert.deepEqual(
+    listed.data.map(({ id }) => id),
+    [other.id, first.id],
+  )
+  const row = (await ledger()).find(({ payment_intent }) => payment_intent === intent.id)
+  assert.deepEqual(
+    row!.refunds.map(({ id, reference, amount }) => [id, reference, amount]),
+    [
+      [first.id, 'op_1', 300],
+      [other.id, null, 100],
+    ],
+  )
+  assert.equal(row!.refunds[0]!.idempotency_key, 'refund once')
+})
+
 for (const [number, code, decline_code] of declines) {
   test(`card …${number.slice(-4)} is stored, and declined with ${decline_code}`, async () => {
     const method = await createMethod(stripe, number)

@@ -26,6 +26,9 @@ export const declineNumbers: Record<string, { reason: string; action: string; ps
   '4100000000000019': { reason: 'fraud_suspected', action: 'stop_fraud', psp_code: 'fraudulent' },
 }
 
+/** One whose refunds take a while. */
+export const pendingRefundNumber = '4000000000007726'
+
 /** One that asks for the cardholder's authentication. */
 export const authenticationNumber = '4000002500003155'
 
