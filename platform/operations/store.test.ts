@@ -4,18 +4,15 @@ import { after, test } from 'node:test'
 import { connector as stripe } from '@coffer/connectors/stripe/index.ts'
 import type { Connector } from '@coffer/core/connector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { newId } from '@coffer/core/ids.ts'
-import { money } from '@coffer/core/money.ts'
 import fc from 'fast-check'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import type { AttemptPlan } from '../payments/attempt.ts'
-import { type Ending, settlementOf } from '../payments/machine.ts'
-import { settledPayment } from '../payments/payments.ts'
 import { createPaymentStore } from '../payments/store.ts'
-import { intentOf, newPlan } from '../payments/test-attempts.ts'
+import { newPlan } from '../payments/test-attempts.ts'
 import { type OperationEnding, type OperationKind, operationSettlementOf } from './machine.ts'
-import type { OperationInsert, OperationPlan } from './queries.ts'
+import type { OperationPlan } from './queries.ts'
 import { createOperationStore } from './store.ts'
+import { authorizedPayment, insertOf } from './test-operations.ts'
 
 const postgres = await startTestPostgres({ after })
 const database = postgres.open('coffer_platform_service')
@@ -29,52 +26,6 @@ const once = new Map([['stripe', stripe]])
 const several = new Map<string, Connector>([
   ['stripe', { ...stripe, capture: { ...stripe.capture!, several: true } }],
 ])
-
-async function authorized(capture: 'automatic' | 'manual'): Promise<AttemptPlan> {
-  const plan = newPlan({ capture, amount_minor: 100n })
-  await payments.insertIntent(intentOf(plan))
-  const payment = (await payments.get(plan.merchant_id, plan.payment_id))!
-  const ending: Ending = {
-    kind: 'approved',
-    amount: money(100n, 'USD'),
-    captured: capture === 'automatic',
-    psp_reference: 'pi_1',
-    network_transaction_id: null,
-  }
-  const settled = settledPayment(payment, ending, new Date())
-  await payments.settle({
-    ...plan,
-    settlement: settlementOf(ending),
-    payment: settled,
-    idempotency_key: null,
-    response_status: 201,
-    response_body: JSON.stringify(settled),
-    resolve_after_ms: null,
-  })
-  return plan
-}
-
-function insertOf(plan: AttemptPlan, changes: Partial<OperationInsert>): OperationInsert {
-  return {
-    merchant_id: plan.merchant_id,
-    actor: 'ada',
-    key_id: newId('apiKey'),
-    request_id: newId('request'),
-    source_address: '127.0.0.1',
-    payment_id: plan.payment_id,
-    operation_id: newId('operation'),
-    kind: 'refund',
-    amount_minor: null,
-    reason: null,
-    connectors: once,
-    idempotency_key: newId('request'),
-    body_hmac: Buffer.alloc(32, 1),
-    resolve_after_ms: 60_000,
-    lease_ms: 60_000,
-    at: new Date(),
-    ...changes,
-  }
-}
 
 const settle = (plan: OperationPlan, ending: OperationEnding) =>
   operations.settle({
@@ -154,7 +105,7 @@ test('I9: any captures, cancels and refunds, ended in any order: as the model sa
       fc.constantFrom('automatic' as const, 'manual' as const),
       fc.boolean(),
       async (asked, capture, captures_more) => {
-        const payment = await authorized(capture)
+        const payment = await authorizedPayment(payments, capture)
         const model: Model = { held: 100, taken_at_once: capture === 'automatic', captures_more, done: [] }
         for (const command of asked) {
           if ('begin' in command) await begin(payment, model, command.begin, command.amount)
@@ -206,7 +157,7 @@ async function checkAgreement(plan: AttemptPlan, model: Model): Promise<void> {
 }
 
 test('what the rules forbid, the database forbids as well', async () => {
-  const payment = await authorized('manual')
+  const payment = await authorizedPayment(payments, 'manual')
   const change = (set: string) =>
     asSuperuser(`update payments set ${set} where payment_id = $1`, [payment.payment_id])
   await assert.rejects(change('capture_reserved_minor = 101'), /payments_capture_reserved/)
@@ -224,7 +175,7 @@ test('what the rules forbid, the database forbids as well', async () => {
 })
 
 test('a success that comes after an operation was closed as failed is told, and not applied', async () => {
-  const payment = await authorized('automatic')
+  const payment = await authorizedPayment(payments, 'automatic')
   const begun = await operations.insert(insertOf(payment, { amount_minor: 60n }))
   assert.ok(begun.verdict === 'inserted')
   await settle(begun.plan, endings['not_sent']!)
@@ -240,7 +191,7 @@ test('a success that comes after an operation was closed as failed is told, and 
 })
 
 test('I4: a key leads to its first operation: under way, left behind, or answered', async () => {
-  const payment = await authorized('automatic')
+  const payment = await authorizedPayment(payments, 'automatic')
   const again = (changes: object = {}) =>
     operations.insert(insertOf(payment, { idempotency_key: 'one', amount_minor: 10n, ...changes }))
   const first = await again()
@@ -265,7 +216,7 @@ test('I4: a key leads to its first operation: under way, left behind, or answere
 })
 
 test('I10: nobody begins, finds or settles an operation of another merchant', async () => {
-  const mine = await authorized('automatic')
+  const mine = await authorizedPayment(payments, 'automatic')
   const theirs = newPlan()
   const foreign = insertOf(mine, { merchant_id: theirs.merchant_id })
   await assert.rejects(operations.insert(foreign), { code: 'not_found' })

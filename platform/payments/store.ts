@@ -2,6 +2,7 @@
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import * as answers from './answer-queries.ts'
 import * as audit from './audited-queries.ts'
 import * as lists from './list-queries.ts'
 import * as queries from './queries.ts'
@@ -42,11 +43,11 @@ export function createPaymentStore(database: Database) {
     settleByHand: (entry: queries.SettlementUpdate, by: audit.ResolvedBy): Promise<boolean> =>
       audit.settleByHand(database, entry, by),
     /** Keeps the first answer of a key, and gives the one that is kept. */
-    storeAnswer: (key: queries.AnswerKey, answer: StoredAnswer): Promise<StoredAnswer> =>
-      queries.storeAnswer(database, key, answer),
+    storeAnswer: (key: answers.AnswerKey, answer: StoredAnswer): Promise<StoredAnswer> =>
+      answers.storeAnswer(database, key, answer),
     /** What became of an earlier request with a key. */
     findIntent: (merchantId: string, idempotencyKey: string, bodyHmac: Buffer) =>
-      queries.findIntent(database, merchantId, idempotencyKey, bodyHmac),
+      answers.findIntent(database, merchantId, idempotencyKey, bodyHmac),
     get: (merchantId: string, paymentId: string): Promise<Payment | undefined> =>
       lookups.add({ merchant_id: merchantId, payment_id: paymentId }),
     list: (merchantId: string, filter: lists.PaymentFilter): Promise<lists.PaymentPage> =>
