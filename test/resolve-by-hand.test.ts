@@ -49,6 +49,7 @@ test('a payment that has stayed unknown is resolved by hand as succeeded, and ca
   const attempt = payment.attempts[0]!
   assertProblem(await resolve(payment, { outcome: 'failed', reason: 'too early' }), invalidState)
   await grownOld('attempts', payment)
+  await eventually(async () => (await api.getPayment(payment.id)).body.attempts[0]!.parked)
   const body = { outcome: 'succeeded', reason: 'seen in the dashboard' }
   assertProblem(await resolve(payment, body), {
     status: 400,
@@ -63,6 +64,11 @@ test('a payment that has stayed unknown is resolved by hand as succeeded, and ca
     ['captured', 1999, 'approved', 'pi_seen'],
   )
   assertProblem(await resolve(payment, { ...body, outcome: 'failed' }), invalidState)
+  const events = await eventually(async () => {
+    const told = (await api.events()).filter(({ object_id }) => object_id === payment.id)
+    return told.at(-1)?.type === 'payment.captured' ? told : undefined
+  })
+  assert.deepEqual(events!.at(-1)!.data, answer.body)
   assert.deepEqual(await auditOf(attempt.id), [
     { actor: 'first key', action: 'payment.resolve', reason: body.reason, result: 'succeeded' },
   ])

@@ -245,6 +245,7 @@ export function settledPayment(payment: Payment, ending: Ending, now: Date): Pay
             status: settlement.attempt_state,
             psp_reference: settlement.psp_reference ?? attempt.psp_reference,
             network_transaction_id: settlement.network_transaction_id,
+            parked: attempt.parked && staysOpen(settlement),
           }
         : attempt,
     ),
