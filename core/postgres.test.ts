@@ -257,3 +257,20 @@ test('a database that is not there is unavailable', async (t) => {
   await assert.rejects(database.check(), { code: 'unavailable' })
   await assert.rejects(database.commit([], count), { code: 'unavailable' })
 })
+
+test("what is PostgreSQL's own trouble, a full disk for one, is unavailable and no fault of a row", async () => {
+  const failing = (code: string): Statement => ({
+    name: `test_fail_${code}`,
+    text: `do $$ begin raise exception using errcode = '${code}'; end $$`,
+    values: [],
+  })
+  for (const code of ['53100', '53200', '58030']) {
+    await assert.rejects(service.commit([], failing(code)), { code: 'unavailable' })
+    await assert.rejects(service.read([], failing(code)), { code: 'unavailable' })
+    await assert.rejects(
+      service.transaction([], (query) => query(failing(code))),
+      { code: 'unavailable' },
+    )
+  }
+  await assert.rejects(service.commit([], failing('23514')), { code: '23514' })
+})

@@ -57,6 +57,15 @@ function isReported(error: unknown): boolean {
   return !error.code.startsWith('57P') && error.code !== '08006'
 }
 
+/**
+ * What a fault that was reported is to the one who asked: a full disk, no memory, a read that fails (SQLSTATE
+ * classes 53 and 58) is PostgreSQL's trouble and no row's, and passes.
+ */
+function reported(error: unknown): unknown {
+  const { code } = error as { code: string }
+  return code.startsWith('53') || code.startsWith('58') ? unavailable(error) : error
+}
+
 const pools = new Map<string, pg.Pool>()
 gauge('coffer_postgres_pool_waiting', 'Transactions waiting for a connection.', ['database'], (waiting) => {
   for (const [database, pool] of pools) waiting.set({ database }, pool.waitingCount)
@@ -127,7 +136,7 @@ export function openDatabase(options: {
       results = await runBatch(client, [scopeStatement(merchants), ...statements])
     } catch (error) {
       client.release(!isReported(error))
-      throw isReported(error) ? error : new CommitUnknown(error)
+      throw isReported(error) ? reported(error) : new CommitUnknown(error)
     }
     const waitCancelled = warned.has(client)
     client.release(waitCancelled)
@@ -153,7 +162,8 @@ export function openDatabase(options: {
         () => false,
       )
       client.release(!rolledBack)
-      throw isReported(error) || error instanceof Failure || rolledBack ? error : unavailable(error)
+      if (isReported(error)) throw reported(error)
+      throw error instanceof Failure || rolledBack ? error : unavailable(error)
     }
     try {
       const [committed] = await runBatch(client, [commitStatement])
@@ -162,7 +172,7 @@ export function openDatabase(options: {
     } catch (error) {
       if (error instanceof CommitUnknown) throw error
       client.release(true)
-      throw isReported(error) ? error : new CommitUnknown(error)
+      throw isReported(error) ? reported(error) : new CommitUnknown(error)
     }
     return result
   }

@@ -13,8 +13,18 @@ import {
   untilSettled,
 } from '../support/checkers.ts'
 import type { Scope } from '../support/postgres.ts'
-import { createMerchantKey, type Merchant, retryingMerchant } from '../support/retrying-merchant.ts'
-import { type Place, type RoleProcesses, startRoleProcesses } from '../support/role-processes.ts'
+import {
+  createMerchantKey,
+  type Merchant,
+  type Reached,
+  retryingMerchant,
+} from '../support/retrying-merchant.ts'
+import {
+  type Place,
+  type RoleProcesses,
+  type RoleProcessesOptions,
+  startRoleProcesses,
+} from '../support/role-processes.ts'
 import { within } from '../support/within.ts'
 
 export type Crash = {
@@ -53,8 +63,8 @@ export const nameOf = ({ failpoint, hit }: Crash) => (hit === 1 ? failpoint : `$
 
 export type CrashRig = { scope: Scope; roles: RoleProcesses; checked: Checked }
 
-export async function startCrashRig(scope: Scope): Promise<CrashRig> {
-  const roles = await startRoleProcesses(scope)
+export async function startCrashRig(scope: Scope, options?: RoleProcessesOptions): Promise<CrashRig> {
+  const roles = await startRoleProcesses(scope, options)
   const checked: Checked = {
     urlOf: roles.urlOf,
     simulator_url: roles.simulator_url,
@@ -63,12 +73,13 @@ export async function startCrashRig(scope: Scope): Promise<CrashRig> {
   return { scope, roles, checked }
 }
 
-export async function newMerchant({ scope, roles }: CrashRig): Promise<Merchant> {
+/** @param reached where its requests go, if not straight to the roles. */
+export async function newMerchant({ scope, roles }: CrashRig, reached: Reached = roles): Promise<Merchant> {
   const key = await createMerchantKey(
     roles.postgres.url('coffer_access_service'),
     roles.postgres.url('coffer_access_relay'),
   )
-  return retryingMerchant(scope, roles, key)
+  return retryingMerchant(scope, reached, key)
 }
 
 /** What a merchant does while the crash comes. */

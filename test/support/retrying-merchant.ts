@@ -23,6 +23,9 @@ export type Reached = {
 
 export type Told = { status: number; text: string }
 
+/** An answer of 500 or above. */
+export type Refusal = Told & { code: string; retry_after: string | undefined }
+
 /** A request that must have its effect once. */
 export type Call = {
   /** Of cards, of payments, or of what is done to a payment. */
@@ -52,6 +55,7 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
   })
   scope.after(() => agent.destroy())
   const calls: Call[] = []
+  const refusals: Refusal[] = []
 
   /** One try. Undefined where there was no answer. */
   async function ask(method: 'GET' | 'POST', path: string, body?: object, key?: string) {
@@ -68,7 +72,10 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       })
-      return { status: answer.statusCode, text: await answer.body.text() }
+      const { statusCode: status } = answer
+      const text = await answer.body.text()
+      if (status >= 500) refusals.push(refusalOf(status, text, answer.headers['retry-after']))
+      return { status, text }
     } catch {
       return undefined
     }
@@ -102,6 +109,9 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
     secret_key,
     /** Everything that was sent and had to have its effect once. */
     calls,
+    /** Every answer that said it is our fault, in the order they came. */
+    refusals,
+    ask,
     /** How long the merchant has waited longest, in tries. */
     triesMax: () => Math.max(0, ...calls.map(({ tries }) => tries)),
     insist,
@@ -160,6 +170,11 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
       })
     },
   }
+}
+
+function refusalOf(status: number, text: string, retryAfter: string | string[] | undefined): Refusal {
+  const code = /"code":"(\w+)"/.exec(text)?.[1] ?? 'none'
+  return { status, text, code, retry_after: retryAfter?.toString() }
 }
 
 function mayRepeat({ status, text }: Told): boolean {

@@ -12,10 +12,12 @@ import { type Scope, startTestPostgres, type TestPostgres } from './postgres.ts'
 import { type Command, type Exit, runCommand, temporaryFolder } from './product.ts'
 import { within } from './within.ts'
 
-/** What is started, and as which role; two platforms stand in for two machines. */
+/** What is started, and as which role; two of a role stand in for two machines. */
 const places = {
   access: 'access',
+  second_access: 'access',
   vault: 'vault',
+  second_vault: 'vault',
   platform: 'platform',
   second_platform: 'platform',
   simulators: 'simulators',
@@ -67,18 +69,20 @@ export type RoleProcessesOptions = {
   /** On the PostgreSQL of this machine, instead of the embedded one. */
   installed?: boolean
   settings?: Record<string, string>
+  /** Where PostgreSQL has its files, if not in the folder of everything. The caller removes it. */
+  database_folder?: string
   /** What every role is set to beside what it needs anyway. */
   environment?: Record<string, string>
 }
 
 export async function startRoleProcesses(
   scope: Scope,
-  { installed = false, settings, environment: given = deadlines }: RoleProcessesOptions = {},
+  { installed = false, settings, database_folder, environment: given = deadlines }: RoleProcessesOptions = {},
 ): Promise<RoleProcesses> {
   const ends: (() => unknown)[] = []
   const own: Scope = { after: (end) => ends.push(end) }
   const folder = temporaryFolder(own)
-  const postgres = await startTestPostgres(own, settings, { folder, installed })
+  const postgres = await startTestPostgres(own, settings, { folder: database_folder ?? folder, installed })
   const at = await choosePlaces()
   const common = {
     ...databaseEnvironment(postgres.server, postgres.secrets),

@@ -3,9 +3,9 @@
  * nothing of Coffer, and one address in front.
  */
 import assert from 'node:assert/strict'
+import { startLoadBalancer } from './load-balancer.ts'
 import type { Exit, Product, SandboxFile, Scope, StartOptions } from './product.ts'
 import { startRoleProcesses } from './role-processes.ts'
-import { startRoundRobin } from './round-robin.ts'
 
 const places = ['access', 'vault', 'platform', 'simulators'] as const
 
@@ -13,7 +13,7 @@ export async function startRolesProduct(scope: Scope, options: StartOptions): Pr
   const roles = await startRoleProcesses(scope, { installed: true, environment: options.environment ?? {} })
   // Health and metrics of a role are not in front of clients, but the tests of a sandbox ask for them there.
   const isAdmin = (path: string) => /^\/(healthz|readyz|metrics)/.test(path)
-  const front = await startRoundRobin(scope, (path) => [
+  const front = await startLoadBalancer(scope, (path) => [
     isAdmin(path) ? roles.at.vault.admin_url : roles.urlOf(path),
   ])
   const { secrets, server } = roles.postgres

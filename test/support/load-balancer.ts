@@ -1,25 +1,36 @@
-/** A proxy of the plainest kind: each request to the next of the addresses that serve its path, and back. */
+/** A proxy of the plainest kind: each request goes to the address that has the fewest under way, in turn. */
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream'
 import type { Scope } from './postgres.ts'
 
-export type RoundRobin = { url: string }
+export type LoadBalancer = { url: string }
 
 const notHandedOn = new Set(['connection', 'keep-alive', 'transfer-encoding'])
 
-/** An address that refuses is answered for with 502, as proxies do; one that does not answer is waited for. */
-export async function startRoundRobin(
+/**
+ * An address that refuses is answered for with 502, as proxies do; one that does not answer is waited for.
+ * @param addressesOf those that serve a path, asked for with every request.
+ */
+export async function startLoadBalancer(
   scope: Scope,
   addressesOf: (path: string) => string[],
-  port = 0,
-): Promise<RoundRobin> {
+): Promise<LoadBalancer> {
   const agent = new Agent({ keepAlive: true })
-  let next = 0
+  const underWay = new Map<string, number>()
+  let turn = 0
+
+  function choose(addresses: string[]): string {
+    const from = turn++ % addresses.length
+    const inTurn = [...addresses.slice(from), ...addresses.slice(0, from)]
+    return inTurn.reduce((best, address) => (countOf(address) < countOf(best) ? address : best))
+  }
+  const countOf = (address: string) => underWay.get(address) ?? 0
 
   function pass(incoming: IncomingMessage, reply: ServerResponse): void {
-    const addresses = addressesOf(incoming.url!)
-    const { hostname, port } = new URL(addresses[next++ % addresses.length]!)
+    const address = choose(addressesOf(incoming.url!))
+    underWay.set(address, countOf(address) + 1)
+    const { hostname, port } = new URL(address)
     const { method, url: path, rawHeaders: headers } = incoming
     const outgoing = request({ agent, hostname, port, method, path, headers }, (answer) => {
       for (const [name, value] of Object.entries(answer.headers))
@@ -31,12 +42,15 @@ export async function startRoundRobin(
       if (reply.headersSent) reply.destroy()
       else reply.writeHead(502).end('the server behind does not answer')
     })
-    reply.on('close', () => outgoing.destroy())
+    reply.on('close', () => {
+      underWay.set(address, countOf(address) - 1)
+      outgoing.destroy()
+    })
     incoming.pipe(outgoing)
   }
 
   const server = createServer({ keepAliveTimeout: 60_000 }, pass)
-  await new Promise<void>((done) => server.listen(port, '127.0.0.1', done))
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
   scope.after(async () => {
     agent.destroy()
     server.closeAllConnections()
