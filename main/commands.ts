@@ -14,6 +14,7 @@ import type { RoleName } from './roles.ts'
 import { startSandbox } from './sandbox.ts'
 import { serve } from './serve.ts'
 import {
+  everyProcess,
   handedOnSettings,
   printableConfig,
   readMigrateConfig,
@@ -24,9 +25,6 @@ import {
 } from './settings.ts'
 
 export type Listen = { host: string; port: number; data_directory: string }
-
-/** How long a stop may take before the process gives up on it. */
-const stopDeadlineMs = 30_000
 
 export async function startAll(listen: Listen): Promise<void> {
   await refuseWrongConfig('all', process.env)
@@ -49,7 +47,7 @@ export async function startAll(listen: Listen): Promise<void> {
     },
     log,
   )
-  const stop = stopOnSignal(log, async () => {
+  const stop = stopOnSignal(log, config.COFFER_STOP_DEADLINE_MS, async () => {
     await sandbox.stop()
     await directory.close()
   })
@@ -78,19 +76,24 @@ export async function startRole(name: RoleName, listen: Listen): Promise<void> {
     admin: { host: config.ADMIN_HOST, port: config.ADMIN_PORT },
   }
   const serving = await serve([name], process.env, listeners, log)
-  stopOnSignal(log, () => serving.stop())
+  stopOnSignal(log, config.COFFER_STOP_DEADLINE_MS, () => serving.stop())
   const { url, internal_url, admin_url } = serving
   log.info({ role: name, url, internal_url, admin_url, pid: process.pid }, 'started')
 }
 
 export async function startSimulators(listen: Listen): Promise<void> {
-  const log = createLog({ level: 'info', destination: pino.destination({ dest: 1, sync: true }) })
+  await refuseWrongConfig('simulators', process.env)
+  const config = readConfig(everyProcess, process.env)
+  const log = createLog({
+    level: config.COFFER_LOG_LEVEL,
+    destination: pino.destination({ dest: 1, sync: true }),
+  })
   const { start } = await import('@coffer/simulators/start-simulators.ts')
   const simulators = await start(
     { host: listen.host, port: listen.port, data_directory: listen.data_directory },
     log,
   )
-  stopOnSignal(log, simulators.stop)
+  stopOnSignal(log, config.COFFER_STOP_DEADLINE_MS, simulators.stop)
   process.stdout.write(`Stripe simulator: ${simulators.stripe_url}\n`)
 }
 
@@ -126,13 +129,17 @@ export async function doctor(what: Startable, listen: Listen, asJson: boolean): 
 }
 
 /** Stops once, whichever signal comes and however often; a launcher that is gone counts as one. */
-function stopOnSignal(log: Log, stop: () => Promise<void>): (reason: string, exitCode: number) => void {
+function stopOnSignal(
+  log: Log,
+  deadlineMs: number,
+  stop: () => Promise<void>,
+): (reason: string, exitCode: number) => void {
   let stopping = false
   const begin = (reason: string, exitCode: number) => {
     if (stopping) return
     stopping = true
     log.info({ reason }, 'stopping')
-    setTimeout(() => process.exit(1), stopDeadlineMs).unref()
+    setTimeout(() => process.exit(1), deadlineMs).unref()
     stop().then(
       () => process.exit(exitCode),
       (error) => {

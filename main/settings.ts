@@ -19,9 +19,11 @@ import { unknownSettings } from './setting-names.ts'
 
 type Environment = Record<string, string | undefined>
 
-const everyProcess = {
+export const everyProcess = {
   COFFER_LOG_LEVEL: oneOf('how much to log', logLevels, 'info'),
   COFFER_FAILPOINT: text('a place to end this process at, for crash tests', ''),
+  // The launcher waits 90 s before it kills what it has started.
+  COFFER_STOP_DEADLINE_MS: integer('time a stop may take', { min: 1_000, max: 80_000, fallback: 30_000 }),
 }
 
 /** Handed on as they are: the platform and the public listener say what they may be. */
@@ -35,6 +37,7 @@ export const handedOnSettings = {
 
 export const sandboxSettings = {
   ...everyProcess,
+  COFFER_MODE: oneOf('a sandbox is never for real cards', ['sandbox'], 'sandbox'),
   COFFER_SIMULATOR: oneOf('where the PSP simulators run', ['internal', 'external'], 'internal'),
   COFFER_STRIPE_URL: url('address of an external Stripe simulator', ''),
   ...handedOnSettings,
@@ -73,13 +76,20 @@ export async function configProblems(what: Startable, environment: Environment):
   const settings = await settingsOf(what, environment)
   const problems = await unknownProblems(Object.keys(settings), environment)
   try {
-    readConfig(settings, environment)
+    const config = readConfig(settings, environment)
     if (what !== 'all' && what !== 'simulators') problems.push(...(await roles[what]()).check(environment))
+    if (what === 'platform') problems.push(...stopProblems(config))
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     problems.push(...error.problems)
   }
   return problems
+}
+
+/** A stop waits for payments that were accepted: it must be given longer than they may take. */
+function stopProblems({ ANSWER_DEADLINE_MS, COFFER_STOP_DEADLINE_MS }: Record<string, unknown>): string[] {
+  if (Number(ANSWER_DEADLINE_MS) < Number(COFFER_STOP_DEADLINE_MS)) return []
+  return ['ANSWER_DEADLINE_MS must be smaller than COFFER_STOP_DEADLINE_MS']
 }
 
 /** @throws ConfigError with everything that is wrong, before anything is started. */

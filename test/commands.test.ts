@@ -56,10 +56,15 @@ test('--check-config accepts what a role can start with, and names every problem
 })
 
 test('settings that are right each by itself and wrong together are refused', async (t) => {
-  const environment = { ...right, PSP_DEADLINE_MS: '5000', ANSWER_DEADLINE_MS: '5000' }
-  const { code, output } = await coffer(t, ['start', '--role', 'platform', '--check-config'], environment)
-  assert.equal(code, 1)
-  assert.match(output, /PSP_DEADLINE_MS must be smaller than ANSWER_DEADLINE_MS/)
+  const environment = { ...right, PSP_DEADLINE_MS: '40000', ANSWER_DEADLINE_MS: '40000' }
+  const [platform, sandbox] = await Promise.all([
+    coffer(t, ['start', '--role', 'platform', '--check-config'], environment),
+    coffer(t, ['start', '--check-config'], { COFFER_MODE: 'live' }),
+  ])
+  assert.deepEqual([platform.code, sandbox.code], [1, 1])
+  assert.match(platform.output, /PSP_DEADLINE_MS must be smaller than ANSWER_DEADLINE_MS/)
+  assert.match(platform.output, /ANSWER_DEADLINE_MS must be smaller than COFFER_STOP_DEADLINE_MS/)
+  assert.match(sandbox.output, /COFFER_MODE: must be one of sandbox/)
 })
 
 test('a misspelt setting stops a start, and one of another role, another program or Kubernetes does not', async (t) => {
