@@ -96,7 +96,14 @@ function portOf(text: string): number {
   return port
 }
 
+/** With what it came from: that a part is not available helps nobody who does not hear which, and why. */
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const name = error.message || (error as NodeJS.ErrnoException).code || error.name
+  return error.cause === undefined ? name : `${name}\n  because: ${messageOf(error.cause)}`
+}
+
 await program.parseAsync().catch((error: unknown) => {
-  process.stderr.write(`\n${error instanceof Error ? error.message : String(error)}\n`)
+  process.stderr.write(`\n${messageOf(error)}\n`)
   process.exit(1)
 })

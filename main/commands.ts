@@ -44,6 +44,7 @@ export async function startAll(listen: Listen): Promise<void> {
       stripe_url: config.COFFER_SIMULATOR === 'external' ? config.COFFER_STRIPE_URL : undefined,
       failpoint: config.COFFER_FAILPOINT === '' ? undefined : config.COFFER_FAILPOINT,
       role_settings: givenSettings(config),
+      drain_ms: config.COFFER_DRAIN_MS,
     },
     log,
   )
@@ -74,6 +75,7 @@ export async function startRole(name: RoleName, listen: Listen): Promise<void> {
     internal_host: config.INTERNAL_HOST,
     internal_port: config.INTERNAL_PORT,
     admin: { host: config.ADMIN_HOST, port: config.ADMIN_PORT },
+    drain_ms: config.COFFER_DRAIN_MS,
   }
   const serving = await serve([name], process.env, listeners, log)
   stopOnSignal(log, config.COFFER_STOP_DEADLINE_MS, () => serving.stop())

@@ -135,8 +135,7 @@ function writePrivateFile(directory: string, name: string, content: string | Uin
  * process id to whoever connects.
  */
 async function lockByName(directory: string): Promise<() => Promise<void>> {
-  const name = createHash('sha256').update(directory).digest('hex').slice(0, 32)
-  const address = `\0coffer-data-directory-${name}`
+  const address = lockAddress(directory)
   const holder = net.createServer((socket) => {
     socket.on('error', () => {})
     socket.end(String(process.pid))
@@ -153,6 +152,17 @@ async function lockByName(directory: string): Promise<() => Promise<void>> {
   }
   holder.unref()
   return () => new Promise((resolve) => holder.close(() => resolve()))
+}
+
+function lockAddress(directory: string): string {
+  const name = createHash('sha256').update(directory).digest('hex').slice(0, 32)
+  return `\0coffer-data-directory-${name}`
+}
+
+/** Whether an instance runs on the folder. Where the system cannot tell (macOS), false. */
+export async function isRunningOn(folder: string): Promise<boolean> {
+  if (process.platform !== 'linux' || !fs.existsSync(folder)) return false
+  return (await askHolder(lockAddress(fs.realpathSync(folder)))) !== ''
 }
 
 function askHolder(address: string): Promise<string> {

@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
+import { isRunningOn } from './data-directory.ts'
 import { type DatabaseAddress, findDatabases, inspectDatabase } from './doctor-databases.ts'
 import { configProblems, type Startable } from './settings.ts'
 
@@ -22,7 +23,7 @@ const diskFailedBytes = 256 * 1024 ** 2
 
 /** In the order they are printed. @param what is going to be started. */
 export async function examine(what: Startable, listen: Listen, environment: Environment): Promise<Finding[]> {
-  const running = what === 'all' ? runningSandbox(listen.data_directory) : undefined
+  const running = what === 'all' ? await runningSandbox(listen.data_directory) : undefined
   const findings = [checkNode(), ...(await checkConfig(what, environment))]
   if (running === undefined) findings.push(...(await checkPorts(what, listen, environment)))
   else findings.push({ check: 'ports', status: 'ok', found: `Coffer runs here (process ${running.pid})` })
@@ -162,12 +163,8 @@ export type RunningSandbox = {
 }
 
 /** The sandbox that has this folder, if there is one. */
-function runningSandbox(folder: string): RunningSandbox | undefined {
-  try {
-    const sandbox = JSON.parse(readFileSync(join(folder, 'sandbox.json'), 'utf8')) as RunningSandbox
-    process.kill(sandbox.pid, 0)
-    return sandbox
-  } catch {
-    return undefined
-  }
+async function runningSandbox(folder: string): Promise<RunningSandbox | undefined> {
+  const file = join(folder, 'sandbox.json')
+  if (!(await isRunningOn(folder)) || !existsSync(file)) return undefined
+  return JSON.parse(readFileSync(file, 'utf8')) as RunningSandbox
 }

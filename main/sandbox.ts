@@ -20,6 +20,7 @@ export type SandboxOptions = {
   failpoint: string | undefined
   /** What the roles are set to beside what a sandbox finds out by itself. */
   role_settings: Record<string, string>
+  drain_ms: number
 }
 
 export type Sandbox = {
@@ -98,6 +99,7 @@ async function serveRoles(
     port: options.port,
     internal_host: internal.host,
     internal_port: internal.port,
+    drain_ms: options.drain_ms,
   }
   return serve(roleNames, environment, listeners, log)
 }

@@ -1,5 +1,6 @@
 /** Starts roles and listens for them: one public listener, one internal, whatever roles this process has. */
 
+import { setTimeout as delay } from 'node:timers/promises'
 import { networks, readConfig } from '@coffer/core/config.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { armFailpoint } from '@coffer/core/failpoint.ts'
@@ -20,6 +21,8 @@ export type Listeners = {
   internal_port: number
   /** For health and metrics alone; without it they are beside the public routes. */
   admin?: { host: string; port: number }
+  /** How long a stop still takes new requests, so that balancers see that it is not ready. */
+  drain_ms: number
 }
 
 export type Serving = {
@@ -93,6 +96,7 @@ export async function serve(
       admin_url: adminUrl,
       async stop() {
         state.stopping = true
+        await delay(listeners.drain_ms)
         await open.close()
         // Work that was accepted goes on for a moment behind its answer, and needs the internal routes for it.
         await started.pop()!.stop()

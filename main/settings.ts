@@ -22,6 +22,11 @@ type Environment = Record<string, string | undefined>
 export const everyProcess = {
   COFFER_LOG_LEVEL: oneOf('how much to log', logLevels, 'info'),
   COFFER_FAILPOINT: text('a place to end this process at, for crash tests', ''),
+  COFFER_DRAIN_MS: integer('time between being not ready and taking no more', {
+    min: 0,
+    max: 60_000,
+    fallback: 0,
+  }),
   // The launcher waits 90 s before it kills what it has started.
   COFFER_STOP_DEADLINE_MS: integer('time a stop may take', { min: 1_000, max: 80_000, fallback: 30_000 }),
 }
@@ -87,9 +92,10 @@ export async function configProblems(what: Startable, environment: Environment):
 }
 
 /** A stop waits for payments that were accepted: it must be given longer than they may take. */
-function stopProblems({ ANSWER_DEADLINE_MS, COFFER_STOP_DEADLINE_MS }: Record<string, unknown>): string[] {
-  if (Number(ANSWER_DEADLINE_MS) < Number(COFFER_STOP_DEADLINE_MS)) return []
-  return ['ANSWER_DEADLINE_MS must be smaller than COFFER_STOP_DEADLINE_MS']
+function stopProblems(config: Record<string, unknown>): string[] {
+  const needed = Number(config['ANSWER_DEADLINE_MS']) + Number(config['COFFER_DRAIN_MS'])
+  if (needed < Number(config['COFFER_STOP_DEADLINE_MS'])) return []
+  return ['ANSWER_DEADLINE_MS and COFFER_DRAIN_MS together must be smaller than COFFER_STOP_DEADLINE_MS']
 }
 
 /** @throws ConfigError with everything that is wrong, before anything is started. */

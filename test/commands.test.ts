@@ -63,7 +63,7 @@ test('settings that are right each by itself and wrong together are refused', as
   ])
   assert.deepEqual([platform.code, sandbox.code], [1, 1])
   assert.match(platform.output, /PSP_DEADLINE_MS must be smaller than ANSWER_DEADLINE_MS/)
-  assert.match(platform.output, /ANSWER_DEADLINE_MS must be smaller than COFFER_STOP_DEADLINE_MS/)
+  assert.match(platform.output, /COFFER_DRAIN_MS together must be smaller than COFFER_STOP_DEADLINE_MS/)
   assert.match(sandbox.output, /COFFER_MODE: must be one of sandbox/)
 })
 

@@ -1,5 +1,5 @@
 // Two processes of each role behind load balancers, as they are run in earnest. One of a pair stands still (SIGSTOP)
-// past every lease and goes on where it was, or is killed and does not come back; the other carries the traffic.
+// past every lease and goes on where it was, is restarted, or is killed for good; the other carries the traffic.
 
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
@@ -21,9 +21,12 @@ const pairs = {
 } as const satisfies Record<string, [Place, Place]>
 type Role = keyof typeof pairs
 
-/** A balancer knows of a process that is gone, and not of one that stands still. */
+/** Not ready any more, and seen to be so. */
+const draining = new Set<Place>()
+
+/** A balancer knows of a process that is gone or not ready, and not of one that stands still. */
 const runningOf = (role: Role) => {
-  const running = pairs[role].filter((place) => roles.running(place) !== undefined)
+  const running = pairs[role].filter((place) => roles.running(place) !== undefined && !draining.has(place))
   return running.length > 0 ? running : [pairs[role][0]]
 }
 const internalOf = (role: Role) =>
@@ -32,18 +35,19 @@ const publicOf = (path: string) =>
   runningOf(/^\/v1\/(payments|events)/.test(path) ? 'platform' : 'vault').map((place) => at[place].url)
 
 const front = await startLoadBalancer({ after }, publicOf)
-const addresses = {
+const settings = {
+  COFFER_DRAIN_MS: '500',
   ACCESS_URL: (await startLoadBalancer({ after }, () => internalOf('access'))).url,
   VAULT_URL: (await startLoadBalancer({ after }, () => internalOf('vault'))).url,
 }
 for (const role of ['access', 'vault', 'platform'] as const) {
   await roles.stop(role)
-  await Promise.all(pairs[role].map((place) => roles.start(place, addresses)))
+  await Promise.all(pairs[role].map((place) => roles.start(place, settings)))
 }
 const behindFront = { ...checked, urlOf: () => front.url }
 
-/** Longer than the sequencer's lease, a claimed payment's 15 s and every deadline between the roles. */
-const pauseMs: Record<Role, number> = { access: 8_000, vault: 12_000, platform: 18_000 }
+/** Longer than the sequencer's lease of 5 s; a platform's, longer than the 15 s after which another settles its payments. */
+const pauseMs: Record<Role, number> = { access: 6_000, vault: 6_000, platform: 16_000 }
 const answersBetween = 60
 
 test('one of each pair stands still past its lease and goes on: both of a pair may answer, and nothing is done twice', async (t) => {
@@ -65,6 +69,27 @@ test('one of each pair stands still past its lease and goes on: both of a pair m
     await untilSettled(behindFront, merchant)
     t.diagnostic(`note: ${t.name}; ${describeChecked(await checkEverything(behindFront, merchant))}`)
   }
+})
+
+test('every process is restarted in turn under traffic: nobody is refused', async (t) => {
+  const merchant = await newMerchant(rig, behindFront)
+  await merchant.connect()
+  merchant.refusals.length = 0
+  const traffic = startTraffic([merchant])
+  for (const role of ['access', 'vault', 'platform'] as const)
+    for (const place of pairs[role]) {
+      await traffic.answers(answersBetween, `no answers before ${place} is restarted`)
+      const stopping = roles.stop(place)
+      draining.add(place)
+      await stopping
+      await roles.start(place, settings)
+      draining.delete(place)
+    }
+  await traffic.answers(answersBetween, 'no answers afterwards')
+  await traffic.stop()
+  assert.deepEqual(merchant.refusals, [])
+  await untilSettled(behindFront, merchant)
+  t.diagnostic(`note: ${t.name}; ${describeChecked(await checkEverything(behindFront, merchant))}`)
 })
 
 test('one of each pair is killed and stays away: the other carries on alone', async (t) => {
