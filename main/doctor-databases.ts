@@ -6,7 +6,13 @@ import type { Finding, RunningSandbox } from './doctor.ts'
 import type { Zone } from './sandbox-secrets.ts'
 import type { Startable } from './settings.ts'
 
-export type DatabaseAddress = { zone: Zone; setting: string; url: string }
+export type DatabaseAddress = {
+  zone: Zone
+  setting: string
+  url: string
+  /** One of a zone's logins is enough to look at its migrations. */
+  sees_migrations: boolean
+}
 
 const connectTimeoutMs = 3_000
 const clockWarningMs = 1_000
@@ -21,17 +27,19 @@ export function findDatabases(
     const { superuser, password } = running.postgres
     return zones.map((zone) => {
       const url = databaseUrl(running.postgres, superuser, password, `coffer_${zone}`)
-      return { zone, setting: 'sandbox', url }
+      return { zone, setting: 'sandbox', url, sees_migrations: true }
     })
   }
   const wanted = zones.filter((zone) => what === zone)
   return wanted.flatMap((zone) => {
-    const names = ['DATABASE_URL', 'RELAY_DATABASE_URL', 'MIGRATION_DATABASE_URL']
-    return names.flatMap((name) => {
+    // The migrator first: the others may not look at the migrations.
+    const names = ['MIGRATION_DATABASE_URL', 'DATABASE_URL', 'RELAY_DATABASE_URL']
+    const found = names.flatMap((name) => {
       const setting = `${zone.toUpperCase()}_${name}`
       const url = readSetting(setting, environment)
       return url === undefined ? [] : [{ zone, setting, url }]
     })
+    return found.map((address, index) => ({ ...address, sees_migrations: index === 0 }))
   })
 }
 
@@ -45,7 +53,12 @@ function readSetting(name: string, environment: Record<string, string | undefine
   }
 }
 
-export async function inspectDatabase({ zone, setting, url }: DatabaseAddress): Promise<Finding[]> {
+export async function inspectDatabase({
+  zone,
+  setting,
+  url,
+  sees_migrations,
+}: DatabaseAddress): Promise<Finding[]> {
   const check = `PostgreSQL of ${zone} (${setting})`
   const client = new pg.Client({
     connectionString: url,
@@ -56,11 +69,8 @@ export async function inspectDatabase({ zone, setting, url }: DatabaseAddress): 
   client.on('error', () => {})
   try {
     await client.connect()
-    return [
-      ...(await checkServer(client, check)),
-      await checkClock(client, check),
-      await checkMigrations(client, zone),
-    ]
+    const findings = [...(await checkServer(client, check)), await checkClock(client, check)]
+    return sees_migrations ? [...findings, await checkMigrations(client, zone)] : findings
   } catch (error) {
     const found = error instanceof Error ? error.message || error.name : 'not reachable'
     const todo = `see that PostgreSQL runs, and that ${setting} has its address, login and password`

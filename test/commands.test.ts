@@ -166,6 +166,7 @@ test('the doctor says what is wrong with a port, a folder and a database, and wh
   assert.match(said, /VAULT_RELAY_DATABASE_URL\): password authentication failed/)
   assert.match(said, /migrations of vault: not applied: 000002/)
   for (const { check, todo } of failed) assert.ok(todo !== undefined, `${check}: nothing to do`)
+  assert.equal(vault.findings.filter(({ check }) => check === 'migrations of vault').length, 1)
   assert.doesNotMatch(
     JSON.stringify(vault.findings),
     new RegExp(postgres.secrets.passwords['coffer_vault_service']!),

@@ -103,7 +103,7 @@ export function startSequencer(deps: {
             )
           }
           pauseMs = events.length === batchMax ? 0 : events.length > 0 ? busyPauseMs : idlePauseMs
-        }
+        } else lag.remove({ source: source.name }) // it is told by whoever holds the lease
       } catch (error) {
         log.warn({ reason: source.name, error }, 'the sequencer could not go on; it tries again')
         pauseMs = troublePauseMs
