@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
+import { Agent } from 'undici'
 import { checkEverything, describeChecked, untilSettled } from '../support/checkers.ts'
 import { temporaryFolder } from '../support/product.ts'
 import type { Merchant, Refusal } from '../support/retrying-merchant.ts'
@@ -151,6 +152,46 @@ test('every connection waits for a lock: overloaded after its time, and answered
   assert.ok(refusals.some(({ code }) => code === 'overloaded'))
   await roles.stop('vault')
   await roles.start('vault')
+})
+
+const requestsAtOnce = 4_600
+const filesMax = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || Infinity
+const noSockets = filesMax < requestsAtOnce + 500 ? `needs ${requestsAtOnce} sockets at once` : false
+test('a queue that is full refuses, and whatever it took is done', { skip: noSockets }, async (t) => {
+  const merchant = await newMerchant(rig)
+  const agent = new Agent({ connections: requestsAtOnce, headersTimeout: 120_000, connectTimeout: 60_000 })
+  const client = new pg.Client({ connectionString: postgres.url('postgres', 'vault').expose() })
+  await client.connect()
+  t.after(() => Promise.all([agent.destroy(), client.end()]))
+  await merchant.tokenize('4242424242424242')
+  await client.query('begin')
+  await client.query('lock table cards in access exclusive mode')
+  const codes: string[] = []
+  const send = async () => {
+    const answer = await agent.request({
+      origin: roles.at.vault.url,
+      path: '/v1/cards',
+      method: 'POST',
+      headers: { authorization: `Bearer ${merchant.secret_key}`, 'content-type': 'application/json' },
+      body: '{"number": "4242424242424242", "exp_month": 12, "exp_year": 2049}',
+    })
+    const { code = '' } = (await answer.body.json()) as { code?: string }
+    codes.push(`${answer.statusCode} ${code}`)
+    if (answer.statusCode === 503) assert.equal(answer.headers['retry-after'], '1')
+  }
+  const sent = Array.from({ length: requestsAtOnce }, send)
+  await within(boundMs, 'nothing is refused', () => codes.length > 0)
+  assert.deepEqual(new Set(codes), new Set(['503 overloaded']))
+  await client.query('rollback')
+  await Promise.all(sent)
+  const [kept, refused] = ['201 ', '503 overloaded'].map(
+    (told) => codes.filter((code) => code === told).length,
+  )
+  assert.equal(kept! + refused!, requestsAtOnce, [...new Set(codes)].join())
+  const count = 'select count(*)::int as count from cards where merchant_id = $1'
+  const [row] = await checked.query('vault', count, [merchant.merchant_id])
+  assert.equal(row!['count'], kept! + 1)
+  t.diagnostic(`note: ${t.name}; ${kept} kept, ${refused} refused`)
 })
 
 const cardIdOf = ({ calls }: Merchant) =>
