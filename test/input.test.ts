@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { failures, type Problem } from '@coffer/core/errors.ts'
+import { scopes } from '@coffer/core/http-server.ts'
 import fc from 'fast-check'
 import { Pool } from 'undici'
 import { newMerchant, queryDatabase } from './support/api.ts'
@@ -32,7 +33,7 @@ const pool = new Pool(api_url, { connections: atOnce, headersTimeout: 30_000 })
 after(() => pool.destroy())
 const routes = await publicRoutesOf()
 const number = madeUpNumber()
-const merchant = await newMerchant(product, { connection: true })
+const merchant = await newMerchant(product, { connection: true, scopes })
 const [keyless, expired, revoked] = await Promise.all([null, 'expires_at', 'revoked_at'].map(uselessKey))
 /** A key that has one scope, and one that has another: each route needs neither or one of them. */
 const narrow = await Promise.all(

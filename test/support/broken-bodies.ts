@@ -77,9 +77,10 @@ export function brokenBodies(schema: Schema, body: Record<string, unknown>, numb
 
 /** A field for ids or names of things says that there is no such thing, which is as good. */
 const cardNumberRefused = {
-  status: [400, 422],
+  status: [400, 404, 422],
   code: [
     'invalid_request',
+    'not_found',
     'card_number_in_wrong_field',
     'card_not_found',
     'connection_not_found',

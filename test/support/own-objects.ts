@@ -17,6 +17,15 @@ const makers: Record<string, Make> = {
     const { body } = await api.call<{ data: { id: string }[] }>('GET', '/v1/connections')
     return body.data[0]!.id
   },
+  fingerprints: async (api) => (await api.card()).fingerprint,
+  api_keys: async (api) => {
+    const body = { name: 'A key', owner: 'ada@example.com', scopes: ['cards:read'] }
+    return (await api.call<{ id: string }>('POST', '/v1/api_keys', { body })).body.id
+  },
+  merchants: async (api) => {
+    const { body } = await api.call<{ data: { merchant: string }[] }>('GET', '/v1/api_keys')
+    return body.data[0]!.merchant
+  },
 }
 
 /** Fields of bodies and queries that hold the id of an object, by its kind. */
@@ -24,13 +33,16 @@ export const idFields: Record<string, string> = {
   card: 'cards',
   connection: 'connections',
   payment: 'payments',
+  fingerprint: 'fingerprints',
+  merchant: 'merchants',
+  object: 'cards',
 }
 
 /** Text fields that hold no id of ours: the merchant's own words, card data, and places in a list. */
 export const plainFields = new Set(
-  `number cvc cardholder_name customer currency reference reason psp name base_url secret after cursor limit`.split(
-    ' ',
-  ),
+  `number cvc cardholder_name line1 line2 city region state postal_code country phone email customer currency
+   reference reason note psp psp_reference name owner base_url secret expires_at action actor from to after cursor
+   limit`.split(/\s+/),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()
