@@ -4,8 +4,11 @@ import { Type } from 'typebox'
 /** What PostgreSQL's text can hold, and its JSON can read back: no NUL, and no half of a character. */
 export const storableText = '^[^\\u0000\\ud800-\\udfff]*$'
 
+/** A card's security code must never be stored (PCI DSS 3.3.1), and cannot be told by its digits: by its name, then. */
+const securityCode = '(?:[cC][aA][rR][dD][ _-]?)?[cC][vV][cCvVnN]2?'
+
 export const metadataNamesMax = 25
-const name = Type.String({ pattern: '^[^\\u0000\\ud800-\\udfff]{1,50}$' })
+const name = Type.String({ pattern: `^(?!${securityCode}$)[^\\u0000\\ud800-\\udfff]{1,50}$` })
 const value = Type.String({ maxLength: 500, pattern: storableText })
 const names = { maxProperties: metadataNamesMax, additionalProperties: false }
 

@@ -166,7 +166,7 @@ function brokenObject(
     found.push(...brokenValues(each, value[name], [...place, name], body, number))
   for (const [pattern, each] of Object.entries(schema.patternProperties ?? {})) {
     found.push(...brokenValues(each, 'x', [...place, 'note'], body, number))
-    for (const name of ['', 'x'.repeat(51), 'a\0b', 'a\ud800b'].filter(
+    for (const name of ['', 'x'.repeat(51), 'a\0b', 'a\ud800b', 'cvc', 'CVV2', 'card_cvc', 'Card CVN'].filter(
       (text) => !new RegExp(pattern, 'u').test(text),
     ))
       found.push(
