@@ -235,7 +235,10 @@ test('a key used before is refused for any other body, and nothing is written', 
   let tried = 0
   for (const route of routes.filter(({ headers, body }) => headers !== undefined && body !== undefined)) {
     const id = (await idOfOwn(merchant, route.url)) ?? 'x'
-    const [first, ...others] = fc.sample(validRequest(route, id, own), { seed, numRuns: 6 })
+    const [first, ...more] = fc.sample(validRequest(route, id, own), { seed, numRuns: 6 })
+    // The CVC is kept nowhere, so it is not compared.
+    const compared = ({ body }: ValidRequest) => JSON.stringify({ ...body, cvc: undefined })
+    const others = more.filter((request) => compared(request) !== compared(first!))
     const key = { 'idempotency-key': randomUUID() }
     const send1 = (request: ValidRequest) => {
       const made = sentOf(route, request, merchant.key)

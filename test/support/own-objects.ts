@@ -2,6 +2,7 @@
  * One object of each kind for a merchant: what a path or a field that holds an id can be filled with. A new kind of
  * object gets its line here, so that every route which takes its id is tried with another merchant's.
  */
+import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import type { Api } from './api.ts'
 import { type PublicRoute, textFields } from './routes.ts'
@@ -13,6 +14,10 @@ type Make = (api: Api) => Promise<string>
 const makers: Record<string, Make> = {
   cards: async (api) => (await api.card()).id,
   payments: async (api) => (await api.createPayment({ card: await ownId(api, 'cards') })).body.id,
+  operations: async (api) => {
+    const path = `/v1/payments/${await ownId(api, 'payments')}/refunds`
+    return (await api.call<{ id: string }>('POST', path, { body: {}, key: randomUUID() })).body.id
+  },
   connections: async (api) => {
     const { body } = await api.call<{ data: { id: string }[] }>('GET', '/v1/connections')
     return body.data[0]!.id
@@ -36,13 +41,14 @@ export const idFields: Record<string, string> = {
   fingerprint: 'fingerprints',
   merchant: 'merchants',
   object: 'cards',
+  operation: 'operations',
 }
 
 /** Text fields that hold no id of ours: the merchant's own words, card data, and places in a list. */
 export const plainFields = new Set(
   `number cvc cardholder_name line1 line2 city region state postal_code country phone email customer currency
-   reference reason note psp psp_reference name owner base_url secret expires_at action actor from to after cursor
-   limit`.split(/\s+/),
+   reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
+   created_before from to after cursor limit`.split(/\s+/),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()

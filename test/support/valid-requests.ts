@@ -30,6 +30,8 @@ export const knownValues: KnownValues = {
   // Nobody can give a scope that he does not have.
   scopes: fc.constant(['admin']),
   expires_at: fc.constant('2049-12-31T23:59:59Z'),
+  created_after: fc.constant('2026-01-01T00:00:00Z'),
+  created_before: fc.constant('2049-12-31T23:59:59Z'),
   from: fc.constant('2026-01-01T00:00:00Z'),
   to: fc.constant('2049-12-31T23:59:59Z'),
 }
@@ -38,8 +40,16 @@ export const knownValues: KnownValues = {
 export function validRequest(route: PublicRoute, id: string, known: KnownValues): fc.Arbitrary<ValidRequest> {
   const path = route.url.replace(/:[a-z_]+/g, id)
   const query = route.query === undefined ? fc.constant({}) : valueFor(route.query, known)
-  const body = route.body === undefined ? fc.constant(undefined) : valueFor(route.body, known)
+  const body =
+    route.body === undefined ? fc.constant(undefined) : valueFor(route.body, known).map(withWholeExpiry)
   return fc.record({ path: fc.constant(path), query, body }) as fc.Arbitrary<ValidRequest>
+}
+
+/** Month and year of an expiry are given together or not at all. */
+function withWholeExpiry(body: unknown): unknown {
+  const { exp_month, exp_year } = body as Record<string, unknown>
+  if ((exp_month === undefined) === (exp_year === undefined)) return body
+  return { ...(body as object), exp_month: exp_month ?? 12, exp_year: exp_year ?? 2049 }
 }
 
 function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<unknown> {
