@@ -43,7 +43,7 @@ test('every change of a card, a connection and a payment is told, in order, as i
   assert.deepEqual(created!.data, card.body)
   assert.deepEqual(captured!.data, payment.body)
   assert.equal(intended!.data['status'], 'processing')
-  assert.deepEqual(Object.keys(connected!.data).sort(), ['id', 'name', 'object', 'psp', 'settings'])
+  assert.deepEqual(Object.keys(connected!.data).sort(), ['id', 'name', 'object', 'psp', 'settings', 'status'])
   assert.equal(new Set(events.map(({ id }) => id)).size, 4)
 })
 

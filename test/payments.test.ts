@@ -347,6 +347,10 @@ test('I4: a key gives its answer again even where the payment could not be route
   const first = await merchant.createPayment(fields, key)
   assert.equal(first.status, 201, first.text)
   const connection = first.body.attempts[0]!.connection
+  // From here on the platform knows of it by itself, too.
+  await eventually(async () =>
+    (await merchant.events()).some(({ object_id }) => object_id === connection) ? true : undefined,
+  )
   for (const zone of ['vault', 'platform'] as const)
     await queryDatabase(product, zone, 'delete from connections where connection_id = $1', [connection])
   // An account is remembered for a moment.

@@ -101,8 +101,10 @@ export async function startRoleProcesses(
   async function start(place: Place, environment: Record<string, string> = {}): Promise<RoleProcess> {
     assert.equal(processes.get(place), undefined, `${place} runs already`)
     const { port, internal_port, admin_port } = at[place]
+    // What is given for this start stands in place of the file.
+    const kept = Object.entries(common).filter(([name]) => !(name.replace(/_FILE$/, '') in environment))
     const command = runCommand(own, ['start', '--role', places[place]], {
-      ...common,
+      ...Object.fromEntries(kept),
       PORT: String(port),
       INTERNAL_PORT: String(internal_port),
       ADMIN_PORT: String(admin_port),

@@ -22,6 +22,7 @@ export const knownValues: KnownValues = {
   cvc: fc.constant('123'),
   exp_year: fc.integer({ min: 2030, max: 2099 }),
   amount: fc.integer({ min: 100, max: 99_999 }),
+  country: fc.constantFrom('BE', 'DE', 'JP', 'US'),
   currency: fc.constantFrom('EUR', 'USD', 'GBP'),
   psp: fc.constant('stripe'),
   name: fc.uuid(),
