@@ -35,6 +35,7 @@ export const everyProcess = {
 export const handedOnSettings = {
   PSP_DEADLINE_MS: optionalText('time a PSP has for a payment'),
   ANSWER_DEADLINE_MS: optionalText('time before a payment is answered 202'),
+  CARD_TESTING_DECLINED_CARDS_MAX: optionalText('different cards declined in ten minutes; 0 for no guard'),
   ...Object.fromEntries(
     Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),
   ),

@@ -17,6 +17,7 @@ import { startSequencer } from './events/sequencer.ts'
 import { createOperations, type Operations } from './operations/operations.ts'
 import * as operationRoutes from './operations/routes.ts'
 import { createOperationStore } from './operations/store.ts'
+import { createCardTestingGuard } from './payments/card-testing-guard.ts'
 import { createPayments, type Payments } from './payments/payments.ts'
 import type { ResolveByHandDeps } from './payments/resolve-by-hand.ts'
 import { startResolver } from './payments/resolver.ts'
@@ -36,6 +37,11 @@ export const settings = {
     min: 100,
     max: 300_000,
     fallback: 12_000,
+  }),
+  CARD_TESTING_DECLINED_CARDS_MAX: integer('different cards declined in ten minutes; 0 for no guard', {
+    min: 0,
+    max: 1_000_000,
+    fallback: 100,
   }),
 }
 
@@ -95,7 +101,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     bodyKey: createSecretKey(Buffer.from(config.PLATFORM_BODY_KEY.expose(), 'base64')),
     answer_deadline_ms: config.ANSWER_DEADLINE_MS,
   }
-  const payments = createPayments(answering)
+  const guard = createCardTestingGuard(config.CARD_TESTING_DECLINED_CARDS_MAX, systemClock)
+  const payments = createPayments({ ...answering, guard })
   const operations = createOperations(answering)
   const resolver = startResolver({ ...shared, relayDatabase, serialize: JSON.stringify })
   const takeFromVault = async (acknowledged: string[], limit: number) => {

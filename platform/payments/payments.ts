@@ -15,6 +15,7 @@ import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type Answers, type AnswerTarget, createAnswers } from './answers.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
+import type { CardTestingGuard, Subject } from './card-testing-guard.ts'
 import { filterOf, type PaymentListAsked } from './list-filter.ts'
 import { type Ending, httpStatusOf, type PaymentStatus, settlementOf, staysOpen } from './machine.ts'
 import { newPaymentOf, validate } from './new-payment.ts'
@@ -41,6 +42,7 @@ export type PaymentsDeps = {
   psp_deadline_ms: number
   /** How long a client waits before it is answered 202. */
   answer_deadline_ms: number
+  guard: CardTestingGuard
 }
 
 /** An outcome that is not known is asked for soon: most often the PSP has it by then. */
@@ -64,6 +66,7 @@ export function createPayments(deps: PaymentsDeps) {
     payment: Payment,
     ending: Ending,
     answer: PaymentAnswer,
+    subjects: readonly Subject[],
   ): Promise<StoredAnswer> {
     const settlement = settlementOf(ending)
     const settled = settledPayment(payment, ending, deps.clock.now())
@@ -79,8 +82,21 @@ export function createPayments(deps: PaymentsDeps) {
       resolve_after_ms: staysOpen(settlement) ? firstLookMs : null,
     })
     failpoint('platform.attempt.after_settle')
+    if (changed) await observe(subjects, payment, ending)
     // Somebody else has settled it in the meantime: what they wrote is the answer.
     return changed ? stored : answers.current(answer)
+  }
+
+  /** Counts a result. The suspicion that it raises is told as an event; without it the payment is settled all the same. */
+  async function observe(subjects: readonly Subject[], payment: Payment, ending: Ending): Promise<void> {
+    if (ending.kind !== 'approved' && ending.kind !== 'declined') return
+    const suspicion = deps.guard.observe(subjects, payment.card, ending.kind === 'approved')
+    if (suspicion === undefined) return
+    deps.log.warn({ code: 'card_testing_suspected' }, 'card testing is suspected')
+    const merchant = subjects.find(({ kind }) => kind === 'merchant')!.value
+    await store
+      .tellSuspicion(merchant, suspicion)
+      .catch((error) => deps.log.error({ error }, 'the event of a suspicion was not written'))
   }
 
   /** Until the payment is settled; the client may have been answered before that. */
@@ -89,9 +105,10 @@ export function createPayments(deps: PaymentsDeps) {
     plan: AttemptPlan,
     payment: Payment,
     answer: PaymentAnswer,
+    subjects: readonly Subject[],
   ): Promise<StoredAnswer> {
     const ending = await runAttempt(deps, connector, plan, deps.psp_deadline_ms)
-    return settle(plan, payment, ending, answer)
+    return settle(plan, payment, ending, answer, subjects)
   }
 
   /** The projection of card events may be a moment behind: the vault is asked before there is no such card. */
@@ -119,11 +136,13 @@ export function createPayments(deps: PaymentsDeps) {
         serialize,
         asItStands: () => asItStands(store, caller.merchant_id, paymentId, serialize),
       })
+      const subjects = input.initiator === 'merchant' ? [] : subjectsOf(caller)
       let routed: Route
       try {
+        deps.guard.admit(subjects)
         routed = await routing.route(caller.merchant_id, input.connection ?? null)
       } catch (error) {
-        // The account may be gone since the first request with this key, whose answer stays.
+        // Since the first request with this key the account may be gone, or testing be suspected: its answer stays.
         const earlier = await store.findIntent(caller.merchant_id, idempotencyKey, body_hmac)
         if (earlier === undefined) throw error
         return repeated(answers, earlier, answerFor)
@@ -148,7 +167,7 @@ export function createPayments(deps: PaymentsDeps) {
       if (intent.verdict === 'card_not_known') throw new Failure('card_not_found', { param: 'card' })
       if (intent.verdict !== 'inserted') return repeated(answers, intent, answerFor)
       const answer = answerFor(payment.id)
-      const work = carryOut(connector, plan, payment, answer)
+      const work = carryOut(connector, plan, payment, answer, subjects)
       const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
       running.add(tracked)
       return answers.inTime(work, answer, { payment_id: payment.id })
@@ -170,6 +189,12 @@ export function createPayments(deps: PaymentsDeps) {
     },
   }
 }
+
+const subjectsOf = (caller: Caller): Subject[] => [
+  { kind: 'merchant', value: caller.merchant_id },
+  { kind: 'api_key', value: caller.key_id },
+  { kind: 'source_address', value: caller.source_address },
+]
 
 async function asItStands(
   store: PaymentStore,

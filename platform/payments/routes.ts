@@ -22,6 +22,7 @@ export function publicRoutes(payments: Payments, deps: ResolveByHandDeps): Route
             'currency_unknown',
             'connection_not_found',
             'connection_disabled',
+            'card_testing_suspected',
           ],
         },
         schema: {

@@ -4,10 +4,12 @@ import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import * as answers from './answer-queries.ts'
 import * as audit from './audited-queries.ts'
+import type { Suspicion } from './card-testing-guard.ts'
 import * as lists from './list-queries.ts'
 import * as queries from './queries.ts'
 import * as reads from './read-queries.ts'
 import type { Payment } from './schemas.ts'
+import { tellSuspicion } from './suspicion-queries.ts'
 
 export type PaymentStore = ReturnType<typeof createPaymentStore>
 
@@ -53,6 +55,8 @@ export function createPaymentStore(database: Database) {
     list: (merchantId: string, filter: lists.PaymentFilter): Promise<lists.PaymentPage> =>
       lists.listPayments(database, merchantId, filter),
     findPlan: (key: reads.AttemptKey) => reads.findPlan(database, key),
+    tellSuspicion: (merchantId: string, suspicion: Suspicion): Promise<void> =>
+      tellSuspicion(database, merchantId, suspicion),
     async drain(): Promise<void> {
       await writes.drain()
       await lookups.drain()
