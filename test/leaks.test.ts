@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -247,8 +247,10 @@ test('a payment is found in the log by the trace of its client, in every role', 
   const answer = await api.call('POST', '/v1/payments', { body, headers, key: randomUUID() })
   assert.equal(answer.status, 201, answer.text)
   const tracedLines = () =>
-    readFileSync(join(product.data_directory, 'coffer.log'), 'utf8')
-      .split('\n')
+    // One file, or one a role where each is a process.
+    readdirSync(product.data_directory)
+      .filter((file) => file.endsWith('.log') && file !== 'postgres.log')
+      .flatMap((file) => readFileSync(join(product.data_directory, file), 'utf8').split('\n'))
       .filter((line) => line.includes(trace_id) && line.endsWith('}'))
       .map((line) => JSON.parse(line) as Record<string, string>)
   // The line of a request is written when its answer has gone out.
