@@ -5,9 +5,10 @@
  * commit in another order than they insert.
  */
 import { type Static, Type } from 'typebox'
-import { type Measuring, startMeasuring } from './measuring.ts'
+import { startMeasuring } from './measuring.ts'
 import { gauge } from './metrics.ts'
 import type { Database } from './postgres.ts'
+import type { Repeating } from './repeating.ts'
 
 export const outboxEvent = Type.Object({
   event_id: Type.String(),
@@ -47,7 +48,7 @@ const age = gauge('coffer_outbox_age_seconds', 'Age of the oldest event that is 
 ])
 
 /** Keeps `coffer_outbox_age_seconds` of a zone's outbox, also while nobody takes anything out of it. */
-export function startOutboxAge(database: Database, zone: string): Measuring {
+export function startOutboxAge(database: Database, zone: string): Repeating {
   return startMeasuring(async () => age.set({ zone }, await outboxAgeSeconds(database)))
 }
 

@@ -2,38 +2,23 @@
  * Erases what deleted cards had: number, name, address, customer and metadata. The card's row, its events and its
  * audit records stay. PostgreSQL keeps the old bytes until it vacuums, its write-ahead log and backups longer.
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import { newId } from '@coffer/core/ids.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
 
 const batchMax = 100
 const pauseMs = 60_000
 
-export type Erasing = { stop(): Promise<void> }
-
 /** `relayDatabase` logs in as the one who sees deleted cards only once nothing can need them. */
-export function startErasing(relayDatabase: Database, log: Log): Erasing {
-  const stopping = new AbortController()
-
-  async function loop(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      const erased = await eraseDeleted(relayDatabase).catch((error: unknown) => {
-        log.warn({ error }, 'deleted cards were not erased; tried again later')
-        return 0
-      })
-      if (erased < batchMax)
-        await delay(pauseMs, undefined, { signal: stopping.signal, ref: false }).catch(() => {})
-    }
-  }
-
-  const looping = loop()
-  return {
-    async stop() {
-      stopping.abort()
-      await looping
-    },
-  }
+export function startErasing(relayDatabase: Database, log: Log): Repeating {
+  return startRepeating(async () => {
+    const erased = await eraseDeleted(relayDatabase).catch((error: unknown) => {
+      log.warn({ error }, 'deleted cards were not erased; tried again later')
+      return 0
+    })
+    return erased < batchMax ? pauseMs : 0
+  })
 }
 
 type Due = { merchant_id: string; card_id: string }
