@@ -16,9 +16,10 @@ Options: --roles, --faults, --help`
 
 const root = path.resolve(import.meta.dirname, '..')
 const skipped_folders = new Set(['node_modules', '.git', '.coffer', 'docs', 'deploy', 'results'])
-const roles_files = ['cards', 'payments', 'events', 'outcomes', 'leaks', 'backup'].map(
-  (name) => `test/${name}.test.ts`,
-)
+const roles_files = [
+  ...['cards', 'card-changes', 'card-testing', 'payments', 'operations', 'events', 'outcomes', 'isolation'],
+  ...['leaks', 'backup'],
+].map((name) => `test/${name}.test.ts`)
 const parallel_files = 2
 const test_timeout_ms = 2 * 60_000
 const faults_test_timeout_ms = 20 * 60_000
