@@ -84,7 +84,7 @@ test('the page is plain HTML that may load nothing and run nothing', () => {
   const hash = createHash('sha256').update(style).digest('base64')
   assert.equal(
     page.headers.get('content-security-policy'),
-    `default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-${hash}'`,
+    `default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-${hash}'`,
   )
   assert.equal(page.headers.get('x-content-type-options'), 'nosniff')
   assert.doesNotMatch(

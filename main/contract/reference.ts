@@ -35,7 +35,8 @@ export async function referenceRoutes(server: Server): Promise<void> {
   })
 }
 
-const policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const policy =
+  "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 const safeHeaders = {
   'cache-control': 'no-cache',
