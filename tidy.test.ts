@@ -146,7 +146,7 @@ function packageProblem(zone: string, imported: string): string | undefined {
   return allowed.some((row) => row.files?.test(file) ?? true) ? undefined : `${zone} may not import this file`
 }
 
-test('a zone declares the packages it uses, and uses the packages it declares', () => {
+test('SEC-32: a zone declares the packages it uses, and uses the packages it declares', () => {
   const violations: string[] = []
   for (const zone of zones) {
     const manifest = JSON.parse(fs.readFileSync(path.join(root, zone, 'package.json'), 'utf8'))
@@ -304,7 +304,7 @@ test('a test file holds a test', () => {
 
 // ── Safety
 
-test('certificate checks are never off', () => {
+test('SEC-26: certificate checks are never off', () => {
   const switched_off = /rejectUnauthorized['"]?\s*:\s*false|TLS_REJECT_UNAUTHORIZED['"]?\]?\s*[:=]/
   none(sources.filter(({ text }) => switched_off.test(text)).map(({ name }) => name))
 })
@@ -351,7 +351,7 @@ const published_test_numbers = new Set(
 /** Stripe's test cards for declines, countries and 3-D Secure: 400000, a country's number, 000, … */
 const stripe_family = /^400000\d{3}000\d{4}$/
 
-test('no card number that could be a real one is in the tree', () => {
+test('SEC-37: no card number that could be a real one is in the tree', () => {
   const violations: string[] = []
   for (const { name, text } of files) {
     for (const match of text.matchAll(/(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w.]?\w)/g)) {

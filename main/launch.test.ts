@@ -64,7 +64,7 @@ test('arguments and the exit code pass through', async (t) => {
   assert.deepEqual(await exit, [7, null])
 })
 
-test('Node options from outside reach nothing, certificates do, and the newest Node runs it', async (t) => {
+test('SEC-29: Node options from outside reach nothing, certificates do, and the newest Node runs it', async (t) => {
   const script = tell('{ env: process.env, flags: process.execArgv, version: process.versions.node }')
   const child = await launch(t, script, {
     NODE_OPTIONS: '--max-http-header-size=1024',
@@ -79,7 +79,7 @@ test('Node options from outside reach nothing, certificates do, and the newest N
   assert.ok(Number(String(seen['version']).split('.')[0]) >= 24)
 })
 
-test('no core is ever dumped', { skip: process.platform !== 'linux' && 'reads /proc' }, async (t) => {
+test('SEC-29: no core is ever dumped', { skip: process.platform !== 'linux' && 'reads /proc' }, async (t) => {
   const script =
     "import fs from 'node:fs'\n" + tell("{ limits: fs.readFileSync('/proc/self/limits', 'utf8') }")
   const { limits } = await firstLine(await launch(t, script))
