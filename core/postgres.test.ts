@@ -133,10 +133,11 @@ test('F-06: a commit whose wait for the synchronous standby was cancelled is unk
   }
   await setStandby('absent')
   try {
-    const [committed] = await Promise.allSettled([
-      service.commit([merchant], addInstrument(merchant)),
-      cancel(),
-    ])
+    // The setting takes effect a moment after it is made: until then commits do not wait.
+    const commitUntilOneWaits = async () => {
+      for (;;) await service.commit([merchant], addInstrument(merchant))
+    }
+    const [committed] = await Promise.allSettled([commitUntilOneWaits(), cancel()])
     assert.ok(committed.status === 'rejected' && committed.reason instanceof CommitUnknown)
     const adding = service.transaction([merchant], (query) => query(addInstrument(merchant)))
     const [transaction] = await Promise.allSettled([adding, cancel()])
