@@ -9,6 +9,7 @@ import { Failure } from '@coffer/core/errors.ts'
 import type { Scope } from '@coffer/core/http-server.ts'
 import { canonical } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
+import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { momentOf } from '@coffer/core/timestamps.ts'
@@ -87,15 +88,11 @@ export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clo
       filter: { merchant: string | undefined; cursor: string | undefined; limit: number },
     ) {
       const merchantId = merchantOf(manager, filter.merchant)
-      if (filter.cursor !== undefined && !isId('apiKey', filter.cursor))
-        throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+      checkCursor('apiKey', filter.cursor)
       const page = { cursor: filter.cursor ?? null, limit: filter.limit }
       const rows = await queries.listApiKeys(deps.database, merchantId, page)
       if (rows === undefined) throw noMerchant()
-      return {
-        data: rows.map(apiKeyOf),
-        next_cursor: rows.length === filter.limit ? rows.at(-1)!.key_id : null,
-      }
+      return pageOf(rows.map(apiKeyOf), filter.limit)
     },
 
     /** Within five seconds nobody accepts it any more. Doing it again changes nothing. */

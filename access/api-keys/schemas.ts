@@ -2,7 +2,7 @@
 import { scopes } from '@coffer/core/http-server.ts'
 import { idPattern } from '@coffer/core/ids.ts'
 import { storableText } from '@coffer/core/metadata.ts'
-import { limitParameter } from '@coffer/core/pages.ts'
+import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { timestampText } from '@coffer/core/timestamps.ts'
 import { type Static, Type } from 'typebox'
 
@@ -60,7 +60,7 @@ export const ofMerchant = Type.Object(
 export const apiKeyListQuery = Type.Object(
   {
     merchant: Type.Optional(merchantId),
-    cursor: Type.Optional(Type.String({ maxLength: 100 })),
+    cursor: cursorParameter,
     limit: limitParameter,
   },
   { additionalProperties: false },

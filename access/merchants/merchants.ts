@@ -5,6 +5,7 @@ import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { canonical, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
+import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import * as queries from './queries.ts'
@@ -47,14 +48,10 @@ export function createMerchants(deps: { database: Database; relayDatabase: Datab
     },
 
     async list(filter: { cursor: string | undefined; limit: number }) {
-      if (filter.cursor !== undefined && !isId('merchant', filter.cursor))
-        throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+      checkCursor('merchant', filter.cursor)
       const page = { cursor: filter.cursor ?? null, limit: filter.limit }
       const rows = await queries.listMerchants(deps.relayDatabase, page)
-      return {
-        data: rows.map(merchantOf),
-        next_cursor: rows.length === filter.limit ? rows.at(-1)!.merchant_id : null,
-      }
+      return pageOf(rows.map(merchantOf), filter.limit)
     },
 
     async change(caller: Caller, merchantId: string, input: MerchantFields): Promise<Merchant> {

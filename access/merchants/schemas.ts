@@ -1,7 +1,7 @@
 /** The wire shape of a merchant. */
 import { idPattern } from '@coffer/core/ids.ts'
 import { storableText } from '@coffer/core/metadata.ts'
-import { limitParameter } from '@coffer/core/pages.ts'
+import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
 
 export const merchantFields = Type.Object(
@@ -21,7 +21,7 @@ export type Merchant = Static<typeof merchant>
 
 export const merchantId = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) })
 export const merchantListQuery = Type.Object(
-  { cursor: Type.Optional(Type.String({ maxLength: 100 })), limit: limitParameter },
+  { cursor: cursorParameter, limit: limitParameter },
   { additionalProperties: false },
 )
 export const merchantList = Type.Object({

@@ -5,12 +5,10 @@ import {
   auditRecord,
   findAuditRecords,
 } from '@coffer/core/audit.ts'
-import { Failure } from '@coffer/core/errors.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { isId } from '@coffer/core/ids.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import { storableText } from '@coffer/core/metadata.ts'
-import { limitOf, limitParameter } from '@coffer/core/pages.ts'
+import { checkCursor, cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { momentOf, timestampText } from '@coffer/core/timestamps.ts'
 import { Type } from 'typebox'
@@ -26,7 +24,7 @@ const auditFilter = Type.Object(
     object: word('The id of what it was done to.'),
     from: Type.Optional(timestampText),
     to: Type.Optional(timestampText),
-    cursor: Type.Optional(Type.String({ maxLength: 100 })),
+    cursor: cursorParameter,
     limit: limitParameter,
   },
   { additionalProperties: false },
@@ -68,8 +66,7 @@ export function publicRoutes(deps: {
       },
       async (request) => {
         const { action, actor, object, from, to, cursor, limit } = request.query
-        if (cursor !== undefined && !isId('audit', cursor))
-          throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+        checkCursor('audit', cursor)
         const query = {
           merchant_id: request.user.merchant_id,
           action: action ?? null,

@@ -1,8 +1,8 @@
 /** What may be asked of the list of payments, and how it reads as ids: they begin with the time they were made. */
 import { Failure } from '@coffer/core/errors.ts'
-import { isId, lowestIdAt } from '@coffer/core/ids.ts'
+import { lowestIdAt } from '@coffer/core/ids.ts'
 import { storableText } from '@coffer/core/metadata.ts'
-import { limitOf, limitParameter } from '@coffer/core/pages.ts'
+import { checkCursor, cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
 import type { PaymentFilter } from './list-queries.ts'
 import { type PaymentStatus, paymentTransitions } from './machine.ts'
@@ -22,7 +22,7 @@ export const paymentListQuery = Type.Object(
     status: Type.Optional(Type.Enum(Object.keys(paymentTransitions))),
     created_after: time('Payments made later than this.'),
     created_before: time('Payments made earlier than this.'),
-    cursor: Type.Optional(Type.String({ maxLength: 100 })),
+    cursor: cursorParameter,
     limit: limitParameter,
   },
   { additionalProperties: false },
@@ -34,8 +34,7 @@ export function filterOf(asked: PaymentListAsked): PaymentFilter {
   const after = timeOf(asked.created_after, 'created_after')
   const before = timeOf(asked.created_before, 'created_before')
   const { cursor } = asked
-  if (cursor !== undefined && !isId('payment', cursor))
-    throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+  checkCursor('payment', cursor)
   const bounds = [
     // Behind every id there can be.
     'pay_~',

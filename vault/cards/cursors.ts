@@ -3,9 +3,9 @@
  * another merchant or another filter is told from a good one.
  */
 import type { KeyObject } from 'node:crypto'
-import { Failure } from '@coffer/core/errors.ts'
 import { bodyHmac } from '@coffer/core/idempotency.ts'
 import { idPrefixes, isId } from '@coffer/core/ids.ts'
+import { notACursor } from '@coffer/core/pages.ts'
 import type { CardFilter } from './queries.ts'
 
 export function cursorOf(key: KeyObject, merchantId: string, filter: CardFilter, cardId: string): string {
@@ -17,7 +17,6 @@ export function cursorOf(key: KeyObject, merchantId: string, filter: CardFilter,
 export function cardOfCursor(key: KeyObject, merchantId: string, filter: CardFilter, cursor: string): string {
   const cardId = `${idPrefixes.card}${cursor.split('.', 1)[0]}`
   // Compared in the open: whoever guesses one finds their own list at another place.
-  if (!isId('card', cardId) || cursorOf(key, merchantId, filter, cardId) !== cursor)
-    throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+  if (!isId('card', cardId) || cursorOf(key, merchantId, filter, cardId) !== cursor) throw notACursor()
   return cardId
 }

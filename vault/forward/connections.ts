@@ -6,6 +6,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { ConnectionFacts } from '@coffer/core/internal-api.ts'
+import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
 import { refuseCardNumberIn } from '../cards/validation.ts'
@@ -74,11 +75,10 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
 
     /** Oldest first. */
     async list(merchantId: string, page: { cursor?: string; limit: number }) {
-      if (page.cursor !== undefined && !isId('connection', page.cursor))
-        throw new Failure('invalid_request', { param: 'cursor', detail: 'Not a cursor of this list.' })
+      checkCursor('connection', page.cursor)
       const asked = { after: page.cursor ?? '', limit: page.limit }
-      const data = (await queries.listConnections(deps.database, merchantId, asked)).map(connectionOf)
-      return { data, next_cursor: data.length === page.limit ? data.at(-1)!.id : null }
+      const rows = await queries.listConnections(deps.database, merchantId, asked)
+      return pageOf(rows.map(connectionOf), page.limit)
     },
 
     /** What may be known outside of the one named, else of the oldest active. @throws Failure connection_not_found */

@@ -10,7 +10,7 @@ import {
   forwardLooked,
   forwardResult,
 } from '@coffer/core/internal-api.ts'
-import { limitOf, limitParameter } from '@coffer/core/pages.ts'
+import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Cards } from '../cards/cards.ts'
 import type { Connections } from './connections.ts'
@@ -41,7 +41,7 @@ export function publicRoutes(connections: Connections): Routes {
         schema: {
           summary: 'The accounts at PSPs, oldest first.',
           querystring: Type.Object(
-            { cursor: Type.Optional(Type.String({ maxLength: 100 })), limit: limitParameter },
+            { cursor: cursorParameter, limit: limitParameter },
             { additionalProperties: false },
           ),
           response: { 200: connectionList },
