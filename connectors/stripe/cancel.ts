@@ -1,7 +1,7 @@
 /** Lets go of what a PaymentIntent holds, or ends one that still waits for the cardholder. */
 import { type HttpResponse, type Operation, parseJsonObject } from '@coffer/core/connector.ts'
 import { objectAt, textAt } from '../answer-fields.ts'
-import { readHeaders, writeHeaders } from './credentials.ts'
+import { readIntent, writeHeaders } from './credentials.ts'
 import { operationError, stripeError } from './errors.ts'
 import { isIntentOf, unknownOutcome } from './statuses.ts'
 import { isAbsenceFinal } from './sync.ts'
@@ -27,12 +27,7 @@ export const cancel: Operation = {
       : operationError(response)
   },
   look_up: {
-    request: (input) => ({
-      method: 'GET',
-      path: `/v1/payment_intents/${input.payment_psp_reference}`,
-      headers: readHeaders(),
-      body: null,
-    }),
+    request: readIntent,
     response(response, input) {
       if (response.status !== 200) return unknownOutcome(`lookup_http_${response.status}`)
       const intent = parseJsonObject(response.body)

@@ -8,7 +8,7 @@ import {
 } from '@coffer/core/connector.ts'
 import { integerAt, textAt } from '../answer-fields.ts'
 import { exactAmount, isExactly } from './amounts.ts'
-import { readHeaders, writeHeaders } from './credentials.ts'
+import { readIntent, writeHeaders } from './credentials.ts'
 import { operationError } from './errors.ts'
 import { isIntentOf, unknownOutcome } from './statuses.ts'
 import { isAbsenceFinal } from './sync.ts'
@@ -29,12 +29,7 @@ export const capture: NonNullable<Connector['capture']> = {
   response: (response, input) =>
     response.status === 200 ? captureOutcome(response, input) : operationError(response),
   look_up: {
-    request: (input) => ({
-      method: 'GET',
-      path: `/v1/payment_intents/${input.payment_psp_reference}`,
-      headers: readHeaders(),
-      body: null,
-    }),
+    request: readIntent,
     response(response, input) {
       if (response.status !== 200) return unknownOutcome(`lookup_http_${response.status}`)
       const intent = parseJsonObject(response.body)

@@ -1,5 +1,5 @@
-/** What every call to Stripe carries. */
-import type { StepContext } from '@coffer/core/connector.ts'
+/** What every call to Stripe carries, and the call that several look-ups share. */
+import type { HttpRequest, OperationInput, StepContext } from '@coffer/core/connector.ts'
 
 /**
  * Pinned, so that Stripe's changes reach us when we choose: the first version whose answers carry
@@ -12,6 +12,14 @@ export const stripeVersion = '2024-12-18.acacia'
 export function readHeaders(): Record<string, string> {
   return { authorization: 'Bearer {{connection.secret}}', 'stripe-version': stripeVersion }
 }
+
+/** Looks at the PaymentIntent of an operation. */
+export const readIntent = ({ payment_psp_reference }: OperationInput): HttpRequest => ({
+  method: 'GET',
+  path: `/v1/payment_intents/${payment_psp_reference}`,
+  headers: readHeaders(),
+  body: null,
+})
 
 /** For a POST. */
 export function writeHeaders(context: StepContext): Record<string, string> {
