@@ -33,6 +33,11 @@ export type Serving = {
   stop(): Promise<void>
 }
 
+/** A process that is not told its mode takes itself for live: nothing is let through by leaving it out. */
+export function modeOf(environment: Record<string, string | undefined>): 'sandbox' | 'live' {
+  return environment['COFFER_MODE'] === 'sandbox' ? 'sandbox' : 'live'
+}
+
 /** What the public listener is set to, whichever roles are behind it. */
 export const publicSettings = (mode: 'sandbox' | 'live') => ({
   ...rateLimitSettings(mode),
@@ -49,10 +54,10 @@ export async function serve(
   listeners: Listeners,
   log: Log,
 ): Promise<Serving> {
-  if (environment['COFFER_FAILPOINT'] !== undefined && environment['COFFER_MODE'] !== 'sandbox')
+  if (environment['COFFER_FAILPOINT'] !== undefined && modeOf(environment) !== 'sandbox')
     throw new Error('COFFER_FAILPOINT is for the sandbox only')
   armFailpoint(environment['COFFER_FAILPOINT'])
-  const mode = environment['COFFER_MODE'] === 'sandbox' ? 'sandbox' : 'live'
+  const mode = modeOf(environment)
   const config = readConfig(publicSettings(mode), environment)
   const limits = createRateLimits(config)
   const started: Role[] = []

@@ -14,7 +14,7 @@ import {
 } from '@coffer/core/config.ts'
 import { logLevels } from '@coffer/core/log.ts'
 import { type RoleName, roleNames, roles } from './roles.ts'
-import { publicSettings } from './serve.ts'
+import { modeOf, publicSettings } from './serve.ts'
 import { unknownSettings } from './setting-names.ts'
 
 type Environment = Record<string, string | undefined>
@@ -73,8 +73,7 @@ export type Startable = 'all' | RoleName | 'simulators'
 async function settingsOf(what: Startable, environment: Environment): Promise<Settings> {
   if (what === 'all') return sandboxSettings
   if (what === 'simulators') return everyProcess
-  const mode = environment['COFFER_MODE'] === 'sandbox' ? 'sandbox' : 'live'
-  return { ...roleProcessSettings, ...publicSettings(mode), ...(await roles[what]()).settings }
+  return { ...roleProcessSettings, ...publicSettings(modeOf(environment)), ...(await roles[what]()).settings }
 }
 
 /** Everything that is wrong with the environment a start would read; empty where it would go on. */
