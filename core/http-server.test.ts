@@ -93,16 +93,6 @@ const routes: Routes = async (server) => {
       throw new Failure('card_expired')
     },
   )
-  server.get(
-    '/unconfirmed',
-    {
-      config: { access: { open: true }, failures: ['outcome_unknown'] },
-      schema: { response: { 200: anything } },
-    },
-    async () => {
-      throw new CommitUnknown(undefined)
-    },
-  )
 }
 
 /** Logs as a zone would: it knows nothing of the request. */
@@ -323,7 +313,7 @@ test('every failure is problem+json with the id of its request, also outside of 
     [send(server, '/open', { payload: 'name=n', type: 'text/plain' }), 415, 'unsupported_media_type'],
     [send(server, '/open', { payload: { name: 'n'.repeat(3_000) } }), 413, 'request_too_large'],
     [send(server, '/busy', { method: 'GET' }), 503, 'overloaded'],
-    [send(server, '/unconfirmed', { method: 'GET' }), 503, 'outcome_unknown'],
+    [send(server, '/unconfirmed', { bearer: 'user', payload: { name: 'n' } }), 503, 'outcome_unknown'],
   ]
   for (const [sent, status, code] of cases) {
     const answer = await sent
