@@ -13,7 +13,7 @@ import { isId, newId } from '@coffer/core/ids.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { type AnswerTarget, createAnswers } from '../payments/answers.ts'
+import { type AnswerTarget, createAnswers, firstLookMs, intentTimes } from '../payments/answers.ts'
 import type { Operation } from '../payments/schemas.ts'
 import type { PaymentStore } from '../payments/store.ts'
 import {
@@ -46,13 +46,9 @@ export type SerializeOperation = (operation: Operation) => string
 
 export type OperationAsked = { kind: OperationKind; amount: number | null; reason: string | null }
 
-/** An outcome that is not known is asked for soon: most often the PSP has it by then. */
-const firstLookMs = 1_000
-
 export function createOperations(deps: OperationsDeps) {
   const { store, operationStore } = deps
   const answers = createAnswers(deps)
-  const running = new Set<Promise<unknown>>()
 
   async function findOperation(merchantId: string, paymentId: string, operationId: string) {
     const payment = await store.get(merchantId, paymentId)
@@ -114,36 +110,24 @@ export function createOperations(deps: OperationsDeps) {
         connectors: deps.connectors,
         idempotency_key: idempotencyKey,
         body_hmac: bodyHmac(deps.bodyKey, { payment: paymentId, amount, reason }),
-        resolve_after_ms: deps.psp_deadline_ms + 5_000,
-        lease_ms: deps.answer_deadline_ms + 3_000,
+        ...intentTimes(deps),
         at,
       })
       failpoint('platform.operation.after_intent')
-      switch (intent.verdict) {
-        case 'body_differs':
-          throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
-        case 'running':
-          throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
-        case 'repeated':
-          return intent.answer
-        case 'abandoned':
-          return answers.current(answerFor(intent.operation_id))
-        case 'inserted': {
-          const { plan } = intent
-          const connector = deps.connectors.get(plan.psp)!
-          const answer = answerFor(plan.operation_id)
-          const carryOut = async () =>
-            settle(
-              plan,
-              await runOperation(deps, connector, connector[kind]!, plan, deps.psp_deadline_ms),
-              answer,
-            )
-          const work = carryOut()
-          const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
-          running.add(tracked)
-          return answers.inTime(work, answer, { payment_id: paymentId })
-        }
-      }
+      if (intent.verdict !== 'inserted')
+        return answers.repeated<{ operation_id: string }>(intent, ({ operation_id }) =>
+          answerFor(operation_id),
+        )
+      const { plan } = intent
+      const connector = deps.connectors.get(plan.psp)!
+      const answer = answerFor(plan.operation_id)
+      const carryOut = async () =>
+        settle(
+          plan,
+          await runOperation(deps, connector, connector[kind]!, plan, deps.psp_deadline_ms),
+          answer,
+        )
+      return answers.inTime(carryOut(), answer, { payment_id: paymentId })
     },
 
     /** A payment's refunds, oldest first. */
@@ -153,9 +137,7 @@ export function createOperations(deps: OperationsDeps) {
       return payment.operations.filter(({ object }) => object === 'refund')
     },
 
-    async drain(): Promise<void> {
-      while (running.size > 0) await Promise.all(running)
-    },
+    drain: answers.drain,
   }
 }
 

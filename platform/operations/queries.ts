@@ -6,9 +6,9 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import type { Connector } from '@coffer/core/connector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Query } from '@coffer/core/postgres.ts'
+import type { Earlier } from '../payments/answers.ts'
 import type { AttemptPlan } from '../payments/attempt.ts'
 import type { Operation } from '../payments/schemas.ts'
 import type { OperationKind, OperationState } from './machine.ts'
@@ -48,10 +48,7 @@ export type OperationInsert = Caller & {
 
 export type OperationInserted =
   | { verdict: 'inserted'; plan: OperationPlan; operation: Operation }
-  | { verdict: 'repeated'; answer: StoredAnswer }
-  | { verdict: 'running' }
-  | { verdict: 'abandoned'; operation_id: string }
-  | { verdict: 'body_differs' }
+  | Earlier<{ operation_id: string }>
 
 type LockedPayment = Holdings & { currency: string; card_id: string }
 

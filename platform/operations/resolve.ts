@@ -11,7 +11,7 @@ import type {
 } from '@coffer/core/connector.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import type { ForwardLooked } from '@coffer/core/internal-api.ts'
-import { canLandNoMore } from '../payments/attempt.ts'
+import { isKeyKept, lookUpTimes } from '../payments/attempt.ts'
 import type { ResolverDeps } from '../payments/resolver.ts'
 import { askAgain, pauseMs } from '../payments/resolver-queries.ts'
 import { type OperationEnding, openOperationStates, operationSettlementOf } from './machine.ts'
@@ -88,9 +88,7 @@ async function lookUp(
   if (look_up === undefined) return { kind: 'absent', authoritative: false }
   const input: OperationLookUp = {
     ...operationInputOf(plan),
-    sent_at: new Date(looked.last_recorded_at ?? 0),
-    asked_at: deps.clock.now(),
-    last_answer: canLandNoMore(connector, looked) ? 'server_error' : 'none',
+    ...lookUpTimes(connector, looked, deps.clock.now()),
   }
   const result = await sendOperation(deps.vault, plan, connector, {
     step: 'sync',
@@ -110,9 +108,7 @@ async function sendAgain(
   plan: OperationPlan,
   looked: ForwardLooked,
 ): Promise<OperationOutcome | undefined> {
-  const lifetimeMs = (connector.idempotency_key_lifetime_hours ?? 0) * 3_600_000
-  const ageMs = deps.clock.now().getTime() - Date.parse(looked.first_recorded_at ?? '1970-01-01')
-  if (ageMs >= lifetimeMs) return undefined
+  if (!isKeyKept(connector, looked, deps.clock.now())) return undefined
   const input = operationInputOf(plan)
   const result = await sendOperation(deps.vault, plan, connector, {
     step: plan.kind,

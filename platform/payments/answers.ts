@@ -1,4 +1,8 @@
-/** What a client is told, and when: the result, or at the deadline the durable object as it is by then. */
+/**
+ * What a client is told, and when: the result, or at the deadline the durable object as it is by then; and to a
+ * repeated key what became of its first request.
+ */
+import { Failure } from '@coffer/core/errors.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { PaymentStore } from './store.ts'
@@ -12,9 +16,26 @@ export type AnswerTarget = {
   asItStands(): Promise<StoredAnswer>
 }
 
+/** What became of the first request with a key. Abandoned: its process died, and the object tells how far it came. */
+export type Earlier<Named> =
+  | { verdict: 'body_differs' }
+  | { verdict: 'running' }
+  | { verdict: 'repeated'; answer: StoredAnswer }
+  | ({ verdict: 'abandoned' } & Named)
+
+/** An outcome that is not known is asked for soon: most often the PSP has it by then. */
+export const firstLookMs = 1_000
+
+/** When the resolver takes an intent over, and how long its key counts as in use, if nothing is heard any more. */
+export function intentTimes(deps: { psp_deadline_ms: number; answer_deadline_ms: number }) {
+  return { resolve_after_ms: deps.psp_deadline_ms + 5_000, lease_ms: deps.answer_deadline_ms + 3_000 }
+}
+
 export type Answers = ReturnType<typeof createAnswers>
 
 export function createAnswers(deps: { store: PaymentStore; log: Log; answer_deadline_ms: number }) {
+  const running = new Set<Promise<unknown>>()
+
   /** The object as it stands. The first answer given under a key stays that key's answer. */
   async function current(target: AnswerTarget): Promise<StoredAnswer> {
     return deps.store.storeAnswer(target, await target.asItStands())
@@ -23,12 +44,31 @@ export function createAnswers(deps: { store: PaymentStore; log: Log; answer_dead
   return {
     current,
 
+    /** The answer to a request whose key was used before. @throws Failure where that cannot be told. */
+    async repeated<Named>(
+      earlier: Earlier<Named>,
+      targetOf: (abandoned: Named) => AnswerTarget,
+    ): Promise<StoredAnswer> {
+      switch (earlier.verdict) {
+        case 'body_differs':
+          throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+        case 'running':
+          throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
+        case 'repeated':
+          return earlier.answer
+        case 'abandoned':
+          return current(targetOf(earlier))
+      }
+    },
+
     /** What `work` gives, if it is done by the deadline; it goes on behind the answer if it is not. */
     async inTime(
       work: Promise<StoredAnswer>,
       target: AnswerTarget,
       about: { payment_id: string },
     ): Promise<StoredAnswer> {
+      const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
+      running.add(tracked)
       let timer: NodeJS.Timeout | undefined
       const deadline = new Promise<undefined>((resolve) => {
         timer = setTimeout(resolve, deps.answer_deadline_ms, undefined)
@@ -42,6 +82,11 @@ export function createAnswers(deps: { store: PaymentStore; log: Log; answer_dead
       } finally {
         clearTimeout(timer)
       }
+    },
+
+    /** Resolves when all that goes on behind its answer has ended. */
+    async drain(): Promise<void> {
+      while (running.size > 0) await Promise.all(running)
     },
   }
 }

@@ -165,3 +165,18 @@ export function canLandNoMore(connector: Connector, { answer, unanswered_sends }
   if (answer?.status !== 500) return false
   return unanswered_sends === 0 || connector.is_saved_answer?.(answer) === true
 }
+
+/** What a look-up at the PSP must know of the sends before it. */
+export function lookUpTimes(connector: Connector, looked: ForwardLooked, now: Date) {
+  return {
+    sent_at: new Date(looked.last_recorded_at ?? 0),
+    asked_at: now,
+    last_answer: canLandNoMore(connector, looked) ? ('server_error' as const) : ('none' as const),
+  }
+}
+
+/** Whether the PSP still knows our key: then the same request is at the PSP the first one again. */
+export function isKeyKept(connector: Connector, { first_recorded_at }: ForwardLooked, now: Date): boolean {
+  const lifetimeMs = (connector.idempotency_key_lifetime_hours ?? 0) * 3_600_000
+  return now.getTime() - Date.parse(first_recorded_at ?? '1970-01-01') < lifetimeMs
+}

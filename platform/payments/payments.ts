@@ -13,13 +13,13 @@ import type { CardFacts, ConnectionFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { type Answers, type AnswerTarget, createAnswers } from './answers.ts'
+import { type AnswerTarget, createAnswers, firstLookMs, intentTimes } from './answers.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
 import type { CardTestingGuard, Subject } from './card-testing-guard.ts'
 import { filterOf, type PaymentListAsked } from './list-filter.ts'
 import { type Ending, httpStatusOf, type PaymentStatus, settlementOf, staysOpen } from './machine.ts'
 import { newPaymentOf, validate } from './new-payment.ts'
-import type { EarlierIntent, IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
+import type { IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
 import { createRouting, type Route } from './routing.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
@@ -45,12 +45,8 @@ export type PaymentsDeps = {
   guard: CardTestingGuard
 }
 
-/** An outcome that is not known is asked for soon: most often the PSP has it by then. */
-const firstLookMs = 1_000
-
 export function createPayments(deps: PaymentsDeps) {
   const { store } = deps
-  const running = new Set<Promise<unknown>>()
 
   const answers = createAnswers(deps)
   const routing = createRouting({
@@ -137,6 +133,7 @@ export function createPayments(deps: PaymentsDeps) {
         asItStands: () => asItStands(store, caller.merchant_id, paymentId, serialize),
       })
       const subjects = input.initiator === 'merchant' ? [] : subjectsOf(caller)
+      const abandoned = ({ payment_id }: { payment_id: string }) => answerFor(payment_id)
       let routed: Route
       try {
         deps.guard.admit(subjects)
@@ -145,7 +142,7 @@ export function createPayments(deps: PaymentsDeps) {
         // Since the first request with this key the account may be gone, or testing be suspected: its answer stays.
         const earlier = await store.findIntent(caller.merchant_id, idempotencyKey, body_hmac)
         if (earlier === undefined) throw error
-        return repeated(answers, earlier, answerFor)
+        return answers.repeated<{ payment_id: string }>(earlier, abandoned)
       }
       const { connector, connection } = routed
       const { payment, plan } = newPaymentOf(caller, input, connector.psp, connection, deps.clock.now())
@@ -158,18 +155,15 @@ export function createPayments(deps: PaymentsDeps) {
         audit_id: newId('audit'),
         idempotency_key: idempotencyKey,
         body_hmac,
-        resolve_after_ms: deps.psp_deadline_ms + 5_000,
-        lease_ms: deps.answer_deadline_ms + 3_000,
+        ...intentTimes(deps),
         event_data: serialize(payment),
         card_is_known: false,
       })
       failpoint('platform.payments.after_intent')
       if (intent.verdict === 'card_not_known') throw new Failure('card_not_found', { param: 'card' })
-      if (intent.verdict !== 'inserted') return repeated(answers, intent, answerFor)
+      if (intent.verdict !== 'inserted') return answers.repeated<{ payment_id: string }>(intent, abandoned)
       const answer = answerFor(payment.id)
       const work = carryOut(connector, plan, payment, answer, subjects)
-      const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
-      running.add(tracked)
       return answers.inTime(work, answer, { payment_id: payment.id })
     },
 
@@ -184,9 +178,7 @@ export function createPayments(deps: PaymentsDeps) {
       return { data: payments, next_cursor }
     },
 
-    async drain(): Promise<void> {
-      while (running.size > 0) await Promise.all(running)
-    },
+    drain: answers.drain,
   }
 }
 
@@ -205,24 +197,6 @@ async function asItStands(
   const payment = await store.get(merchantId, paymentId)
   if (payment === undefined) throw new Failure('internal_error')
   return { status: httpStatusOf(payment.status as PaymentStatus), body: serialize(payment) }
-}
-
-/** The answer to a request whose key was used before. */
-async function repeated(
-  answers: Answers,
-  earlier: EarlierIntent,
-  answerFor: (paymentId: string) => PaymentAnswer,
-): Promise<StoredAnswer> {
-  switch (earlier.verdict) {
-    case 'body_differs':
-      throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
-    case 'running':
-      throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
-    case 'repeated':
-      return earlier.answer
-    case 'abandoned':
-      return answers.current(answerFor(earlier.payment_id))
-  }
 }
 
 async function findInVault(

@@ -1,9 +1,9 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import { completeRaced } from '@coffer/core/group-commit.ts'
-import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
+import type { Earlier } from './answers.ts'
 import type { AttemptPlan } from './attempt.ts'
 import { openStates, type Settlement } from './machine.ts'
 import type { Payment } from './schemas.ts'
@@ -47,16 +47,9 @@ export type IntentInsert = Caller & {
   card_is_known: boolean
 }
 
-export type IntentInserted =
-  | { verdict: 'inserted' }
-  | { verdict: 'repeated'; answer: StoredAnswer }
-  | { verdict: 'running' }
-  | { verdict: 'abandoned'; payment_id: string }
-  | { verdict: 'body_differs' }
-  | { verdict: 'card_not_known' }
+export type IntentInserted = { verdict: 'inserted' } | { verdict: 'card_not_known' } | EarlierIntent
 
-/** What became of the first request with a key. */
-export type EarlierIntent = Exclude<IntentInserted, { verdict: 'inserted' | 'card_not_known' }>
+export type EarlierIntent = Earlier<{ payment_id: string }>
 
 export type IntentRow = {
   inserted: boolean

@@ -19,7 +19,8 @@ import type { OperationStore } from '../operations/store.ts'
 import {
   type AttemptPlan,
   authorizeInputOf,
-  canLandNoMore,
+  isKeyKept,
+  lookUpTimes,
   sendThroughVault,
   stepContextOf,
   uncertain,
@@ -160,9 +161,7 @@ async function lookUp(
   if (connector.sync === undefined) return { kind: 'absent', authoritative: false }
   const input = {
     ...authorizeInputOf(plan),
-    sent_at: new Date(looked.last_recorded_at ?? 0),
-    asked_at: deps.clock.now(),
-    last_answer: canLandNoMore(connector, looked) ? ('server_error' as const) : ('none' as const),
+    ...lookUpTimes(connector, looked, deps.clock.now()),
   }
   const result = await sendThroughVault(deps.vault, plan, connector, {
     step: 'sync',
@@ -185,9 +184,8 @@ async function sendAgain(
   looked: ForwardLooked,
   isAbsent: boolean,
 ): Promise<Outcome | undefined> {
-  const lifetimeMs = (connector.idempotency_key_lifetime_hours ?? 0) * 3_600_000
-  const ageMs = deps.clock.now().getTime() - Date.parse(looked.first_recorded_at ?? '1970-01-01')
-  if (!isAbsent || !step.resendable_without_cvc || ageMs >= lifetimeMs) return undefined
+  if (!isAbsent || !step.resendable_without_cvc || !isKeyKept(connector, looked, deps.clock.now()))
+    return undefined
   const result = await sendThroughVault(deps.vault, plan, connector, {
     step: step.name,
     send_number: looked.last_send_number + 1,
