@@ -49,6 +49,18 @@ export function secretKey(describe: string): Setting<Secret<string>> {
   }
 }
 
+/** Symmetric keys of 256 bits in base64, separated by commas; none where it is not set. */
+export function secretKeys(describe: string): Setting<Secret<string>[]> {
+  const one = secretKey(describe)
+  const partsOf = (value: string) => value.split(',').map((part) => part.trim())
+  return {
+    describe: `${describe}, each 32 bytes in base64, separated by commas`,
+    parse: (value) => partsOf(value).map((part) => one.parse(part)),
+    show: (value) => `${partsOf(value).length} keys`,
+    fallback: [],
+  }
+}
+
 export function ed25519PrivateKey(describe: string): Setting<Secret<string>> {
   return {
     describe,

@@ -1,7 +1,7 @@
 /** The vault: the only place where card numbers exist, and the only way out to PSPs. */
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
 import { auditRoutes } from '@coffer/core/audit.ts'
-import { type ConfigOf, integer, oneOf, secret, secretKey } from '@coffer/core/config.ts'
+import { type ConfigOf, integer, oneOf, secret, secretKey, secretKeys } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
@@ -18,6 +18,7 @@ import { createCvcLeases } from './forward/cvc-leases.ts'
 import { createForwards } from './forward/forwards.ts'
 import * as forwardRoutes from './forward/routes.ts'
 import { openKeyring } from './keys/keyring.ts'
+import { createLocalKeys } from './keys/local-keys.ts'
 import { outboxRoutes } from './outbox-routes.ts'
 
 export const settings = {
@@ -26,6 +27,7 @@ export const settings = {
   VAULT_RELAY_DATABASE_URL: secret('the same database, relay login'),
   VAULT_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 10 }),
   VAULT_WRAPPING_KEY: secretKey('32 bytes in base64: wraps the data keys'),
+  VAULT_PREVIOUS_WRAPPING_KEYS: secretKeys('wrapping keys that it followed: they unwrap, but wrap nothing'),
   VAULT_FINGERPRINT_KEY: secretKey('32 bytes in base64: keys the hashes of card numbers'),
   VAULT_ROLE_KEY: roleKeySetting('vault'),
   ...accessSettings,
@@ -59,10 +61,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
   await database.check()
-  const keyring = await openKeyring(database, {
-    wrapping: config.VAULT_WRAPPING_KEY,
-    fingerprint: config.VAULT_FINGERPRINT_KEY,
-  })
+  const wrappingKeys = createLocalKeys(config.VAULT_WRAPPING_KEY, config.VAULT_PREVIOUS_WRAPPING_KEYS)
+  const keyring = await openKeyring(database, wrappingKeys, config.VAULT_FINGERPRINT_KEY)
   const access = connectToAccess({ role: 'vault', roleKey: config.VAULT_ROLE_KEY, config, log })
   const cvcLeases = createCvcLeases()
   const sweep = setInterval(() => cvcLeases.sweep(), cvcSweepMs)

@@ -9,11 +9,14 @@ import { createCards, type SerializeCard } from './cards/cards.ts'
 import { createCardChanges } from './cards/changes.ts'
 import type { Card, CardChange, NewCard } from './cards/schemas.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
-import { openKeyring, type RootKeys } from './keys/keyring.ts'
+import { openKeyring } from './keys/keyring.ts'
+import { createLocalKeys } from './keys/local-keys.ts'
 
 export function newRootKey(): Secret<string> {
   return new Secret(randomBytes(32).toString('base64'))
 }
+
+export type RootKeys = { wrapping: Secret<string>; fingerprint: Secret<string> }
 
 export function rootKeysOf(postgres: TestPostgres): RootKeys {
   return {
@@ -22,12 +25,21 @@ export function rootKeysOf(postgres: TestPostgres): RootKeys {
   }
 }
 
+/** As a process of the vault opens it. */
+export async function openTestKeyring(
+  database: Database,
+  { wrapping, fingerprint }: RootKeys,
+  previous: Secret<string>[] = [],
+) {
+  return openKeyring(database, createLocalKeys(wrapping, previous), fingerprint)
+}
+
 export async function openTestVault(
   postgres: TestPostgres,
   wrap: (database: Database) => Database = (same) => same,
 ) {
   const database = wrap(postgres.open('coffer_vault_service', { connections_max: 8 }))
-  const keyring = await openKeyring(database, rootKeysOf(postgres))
+  const keyring = await openTestKeyring(database, rootKeysOf(postgres))
   const cvcLeases = createCvcLeases()
   const clock = { now: () => new Date('2026-11-22T12:00:00.123Z') }
   const deps = { database, keyring, clock, cvcLeases }

@@ -7,8 +7,8 @@ import { Secret } from '@coffer/core/secret.ts'
 import fc from 'fast-check'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import { settings } from '../start-vault.ts'
-import { newRootKey, rootKeysOf, rowsOf } from '../test-vault.ts'
-import { type DataKey, openKeyring } from './keyring.ts'
+import { newRootKey, openTestKeyring as openKeyring, rootKeysOf, rowsOf } from '../test-vault.ts'
+import type { DataKey } from './keyring.ts'
 import { cardNumberPlace, connectionSecretPlace, seal, unseal } from './sealed-text.ts'
 
 const postgres = await startTestPostgres({ after })
@@ -148,19 +148,16 @@ test("SEC-10: a wrapped key put in place of another merchant's, or under another
   )
   await assert.rejects(
     async () => (await fresh()).forDecryption(mine, ours.data_key_id),
-    /authenticate|unsupported state/i,
+    /does not authenticate/,
   )
-  await assert.rejects(async () => (await fresh()).forEncryption(mine), /authenticate|unsupported state/i)
+  await assert.rejects(async () => (await fresh()).forEncryption(mine), /does not authenticate/)
   const renamed = newId('dataKey')
   await postgres.query(
     'coffer_vault_migrator',
     'update data_keys set data_key_id = $1 where data_key_id = $2',
     [renamed, foreign.data_key_id],
   )
-  await assert.rejects(
-    async () => (await fresh()).forDecryption(theirs, renamed),
-    /authenticate|unsupported state/i,
-  )
+  await assert.rejects(async () => (await fresh()).forDecryption(theirs, renamed), /does not authenticate/)
 })
 
 test("SEC-13: another merchant's data key is not found", async () => {

@@ -1,22 +1,15 @@
 /**
- * The keys in use. Each merchant has a data key of its own, which stands in the database wrapped by the
- * wrapping key; fingerprints are made with a key that is never in the database. Key objects are made once and
- * kept, because making one costs more than using it.
+ * The keys in use. Each merchant has a data key of its own; data keys and the keys of fingerprints stand in the
+ * database, wrapped by a provider. Key objects are made once and kept, because making one costs more than using it.
  */
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHmac,
-  createSecretKey,
-  hkdfSync,
-  type KeyObject,
-  randomBytes,
-} from 'node:crypto'
+import { createHmac, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 import { type Id, newId } from '@coffer/core/ids.ts'
 import { gauge } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Secret } from '@coffer/core/secret.ts'
+import { openFingerprintKeys } from './fingerprint-keys.ts'
 import * as queries from './queries.ts'
+import { dataKeyContext, type WrappingKeys } from './wrapping-keys.ts'
 
 export type DataKey = { data_key_id: Id<'dataKey'>; key: KeyObject }
 
@@ -30,16 +23,12 @@ export type Keyring = {
   bodyKey: KeyObject
 }
 
-export type RootKeys = {
-  wrapping: Secret<string>
-  fingerprint: Secret<string>
-}
-
 /** Handed to this process at a time; lost uses after a restart are far fewer than the limit. */
 const usesBlock = 65_536
 const cachedKeysMax = 10_000
 
 type Current = DataKey & { uses_left: number }
+type Opened = DataKey & { opened_at_ms: number }
 
 /** In the order they were opened. */
 let openedKeys: ReadonlyMap<string, { opened_at_ms: number }> = new Map()
@@ -53,57 +42,65 @@ gauge(
   },
 )
 
-export async function openKeyring(database: Database, roots: RootKeys): Promise<Keyring> {
-  const wrapping = rootKey('wrapping', roots.wrapping)
-  const fingerprint = rootKey('fingerprint', roots.fingerprint)
-  await checkRootKey(database, 'wrapping', wrapping)
-  await checkRootKey(database, 'fingerprint', fingerprint)
+/**
+ * @param fingerprintKey the first one, for a database from a time when it was kept in a file only.
+ * @throws where the keys are not those that the database was written with, or the provider does not answer.
+ */
+export async function openKeyring(
+  database: Database,
+  wrappingKeys: WrappingKeys,
+  fingerprintKey?: Secret<string>,
+): Promise<Keyring> {
+  const fingerprintRoots = await openFingerprintKeys(database, wrappingKeys, fingerprintKey)
+  const fingerprintRoot = [...fingerprintRoots.values()].at(-1)!
 
   const current = new Map<string, Current>()
   const renewing = new Map<string, Promise<Current>>()
-  const unwrapped = new Map<string, DataKey & { opened_at_ms: number }>()
+  const unwrapped = new Map<string, Opened>()
+  const unwrapping = new Map<string, Promise<Opened>>()
   openedKeys = unwrapped
   const fingerprintKeys = new Map<string, KeyObject>()
 
   async function renew(merchantId: string): Promise<Current> {
     const reserved = await queries.reserveDataKeyUses(database, merchantId, usesBlock)
-    if (reserved !== undefined) return { ...unwrapRow(merchantId, reserved), uses_left: usesBlock }
+    if (reserved !== undefined) return { ...(await openRow(merchantId, reserved)), uses_left: usesBlock }
     const dataKeyId = newId('dataKey')
-    const wrapped = wrap(wrapping, merchantId, dataKeyId, randomBytes(32))
+    const wrapped = await wrappingKeys.wrap(randomBytes(32), dataKeyContext(merchantId, dataKeyId))
     await queries.insertDataKey(database, merchantId, dataKeyId, wrapped)
     return renew(merchantId)
   }
 
-  function unwrapRow(merchantId: string, row: queries.DataKeyRow): DataKey {
+  /** However many ask for a key at once, it is unwrapped once. */
+  function openRow(merchantId: string, row: queries.DataKeyRow): Opened | Promise<Opened> {
     const cacheKey = `${merchantId}|${row.data_key_id}`
-    const known = unwrapped.get(cacheKey)
-    if (known !== undefined) return known
-    const key = createSecretKey(unwrap(wrapping, merchantId, row.data_key_id, row.wrapped_key))
-    return remember(unwrapped, cacheKey, {
-      data_key_id: row.data_key_id,
-      key,
-      opened_at_ms: performance.now(),
-    })
+    return (
+      unwrapped.get(cacheKey) ??
+      shared(unwrapping, cacheKey, async () => {
+        const bytes = await wrappingKeys.unwrap(row, dataKeyContext(merchantId, row.data_key_id))
+        const opened = {
+          data_key_id: row.data_key_id,
+          key: createSecretKey(bytes),
+          opened_at_ms: performance.now(),
+        }
+        bytes.fill(0)
+        return remember(unwrapped, cacheKey, opened)
+      })
+    )
   }
 
   const keyring: Keyring = {
-    bodyKey: createSecretKey(Buffer.from(hkdfSync('sha256', fingerprint, '', 'idempotency body', 32))),
+    bodyKey: createSecretKey(Buffer.from(hkdfSync('sha256', fingerprintRoot, '', 'idempotency body', 32))),
     forEncryption(merchantId) {
       const known = current.get(merchantId)
       if (known !== undefined && known.uses_left-- > 0) return known
-      let renewal = renewing.get(merchantId)
-      if (renewal === undefined) {
-        renewal = renew(merchantId)
-          .then((key) => remember(current, merchantId, key))
-          .finally(() => renewing.delete(merchantId))
-        renewing.set(merchantId, renewal)
-      }
-      return renewal.then(() => keyring.forEncryption(merchantId))
+      return shared(renewing, merchantId, async () =>
+        remember(current, merchantId, await renew(merchantId)),
+      ).then(() => keyring.forEncryption(merchantId))
     },
     forDecryption(merchantId, dataKeyId) {
       const known = unwrapped.get(`${merchantId}|${dataKeyId}`)
       if (known !== undefined) return known
-      return queries.findDataKey(database, merchantId, dataKeyId).then((row) => unwrapRow(merchantId, row))
+      return queries.findDataKey(database, merchantId, dataKeyId).then((row) => openRow(merchantId, row))
     },
     numberHmac(merchantId, number) {
       const key =
@@ -111,7 +108,7 @@ export async function openKeyring(database: Database, roots: RootKeys): Promise<
         remember(
           fingerprintKeys,
           merchantId,
-          createSecretKey(Buffer.from(hkdfSync('sha256', fingerprint, '', merchantId, 32))),
+          createSecretKey(Buffer.from(hkdfSync('sha256', fingerprintRoot, '', merchantId, 32))),
         )
       return createHmac('sha256', key).update(number).digest()
     },
@@ -125,36 +122,16 @@ function remember<Value>(cache: Map<string, Value>, name: string, value: Value):
   return value
 }
 
-function rootKey(name: string, value: Secret<string>): KeyObject {
-  const bytes = Buffer.from(value.expose(), 'base64')
-  if (bytes.length !== 32) throw new Error(`the ${name} key must be 32 bytes in base64`)
-  return createSecretKey(bytes)
-}
-
-/** A database that holds a check value of another key must not be written to: never make a new key over it. */
-async function checkRootKey(database: Database, name: string, key: KeyObject): Promise<void> {
-  const value = createHmac('sha256', key).update(`coffer key check ${name}`).digest()
-  const stored = await queries.ensureKeyCheck(database, name, value)
-  if (!stored.equals(value))
-    throw new Error(
-      `the ${name} key is not the one this database was written with: restore the right key file`,
-    )
-}
-
-const wrapAad = (merchantId: string, dataKeyId: string) =>
-  Buffer.from(`${merchantId}|${dataKeyId}|data key|1`)
-
-function wrap(wrapping: KeyObject, merchantId: string, dataKeyId: string, key: Buffer): Buffer {
-  const nonce = randomBytes(12)
-  const cipher = createCipheriv('aes-256-gcm', wrapping, nonce)
-  cipher.setAAD(wrapAad(merchantId, dataKeyId))
-  return Buffer.concat([nonce, cipher.update(key), cipher.final(), cipher.getAuthTag()])
-}
-
-/** @throws where the row was changed, or belongs to another merchant or key id. */
-function unwrap(wrapping: KeyObject, merchantId: string, dataKeyId: string, wrapped: Buffer): Buffer {
-  const decipher = createDecipheriv('aes-256-gcm', wrapping, wrapped.subarray(0, 12), { authTagLength: 16 })
-  decipher.setAAD(wrapAad(merchantId, dataKeyId))
-  decipher.setAuthTag(wrapped.subarray(-16))
-  return Buffer.concat([decipher.update(wrapped.subarray(12, -16)), decipher.final()])
+/** The work of that name that is under way, or else this. */
+function shared<Value>(
+  underWay: Map<string, Promise<Value>>,
+  name: string,
+  work: () => Promise<Value>,
+): Promise<Value> {
+  let promise = underWay.get(name)
+  if (promise === undefined) {
+    promise = work().finally(() => underWay.delete(name))
+    underWay.set(name, promise)
+  }
+  return promise
 }

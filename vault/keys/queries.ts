@@ -1,19 +1,22 @@
 import type { Id } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import type { WrappedKey } from './wrapping-keys.ts'
 
-export type DataKeyRow = { data_key_id: Id<'dataKey'>; wrapped_key: Buffer }
+export type DataKeyRow = WrappedKey & { data_key_id: Id<'dataKey'> }
+export type FingerprintKeyRow = WrappedKey & { fingerprint_key_version: number }
 
 /** Where another process has just written one too, the older of the two is used by both. */
 export async function insertDataKey(
   database: Database,
   merchantId: string,
   dataKeyId: string,
-  wrapped: Buffer,
+  wrapped: WrappedKey,
 ) {
   await database.commit([merchantId], {
     name: 'insert_data_key',
-    text: 'insert into data_keys (merchant_id, data_key_id, wrapped_key) values ($1, $2, $3)',
-    values: [merchantId, dataKeyId, wrapped],
+    text: `insert into data_keys (merchant_id, data_key_id, wrapped_key, wrapping_key_id)
+           values ($1, $2, $3, $4)`,
+    values: [merchantId, dataKeyId, wrapped.wrapped_key, wrapped.wrapping_key_id],
   })
 }
 
@@ -29,7 +32,7 @@ export async function reserveDataKeyUses(
            where merchant_id = $1 and data_key_id = (
              select data_key_id from data_keys where merchant_id = $1 and uses_reserved + $2 <= 2147483648
              order by data_key_id limit 1 for update)
-           returning data_key_id, wrapped_key`,
+           returning data_key_id, wrapped_key, wrapping_key_id`,
     values: [merchantId, uses],
   })
   return rows[0]
@@ -42,7 +45,8 @@ export async function findDataKey(
 ): Promise<DataKeyRow> {
   const rows = await database.read<DataKeyRow>([merchantId], {
     name: 'find_data_key',
-    text: 'select data_key_id, wrapped_key from data_keys where merchant_id = $1 and data_key_id = $2',
+    text: `select data_key_id, wrapped_key, wrapping_key_id from data_keys
+           where merchant_id = $1 and data_key_id = $2`,
     values: [merchantId, dataKeyId],
   })
   const row = rows[0]
@@ -62,4 +66,33 @@ export async function ensureKeyCheck(database: Database, keyName: string, value:
   const stored = rows[0]
   if (stored === undefined) throw new Error('another process is starting on this database: start again')
   return stored.check_value
+}
+
+export async function findKeyCheck(database: Database, keyName: string): Promise<Buffer | undefined> {
+  const rows = await database.read<{ check_value: Buffer }>([], {
+    name: 'find_key_check',
+    text: 'select check_value from key_checks where key_name = $1',
+    values: [keyName],
+  })
+  return rows[0]?.check_value
+}
+
+/** All versions, oldest first: there are a handful. */
+export function findFingerprintKeys(database: Database): Promise<FingerprintKeyRow[]> {
+  return database.read<FingerprintKeyRow>([], {
+    name: 'find_fingerprint_keys',
+    text: `select fingerprint_key_version, wrapped_key, wrapping_key_id from fingerprint_keys
+           order by fingerprint_key_version`,
+    values: [],
+  })
+}
+
+/** Where there is one of this version already, that one stays. */
+export async function insertFingerprintKey(database: Database, version: number, wrapped: WrappedKey) {
+  await database.commit([], {
+    name: 'insert_fingerprint_key',
+    text: `insert into fingerprint_keys (fingerprint_key_version, wrapped_key, wrapping_key_id)
+           values ($1, $2, $3) on conflict do nothing`,
+    values: [version, wrapped.wrapped_key, wrapped.wrapping_key_id],
+  })
 }
