@@ -132,6 +132,8 @@ async function running(t: { after(end: () => unknown): void }) {
       ACCESS_SIGNING_KEY: new Secret(environment['ACCESS_SIGNING_KEY']!),
       VAULT_PUBLIC_KEY: environment['VAULT_PUBLIC_KEY']!,
       PLATFORM_PUBLIC_KEY: environment['PLATFORM_PUBLIC_KEY']!,
+      APPROVAL_DECISION_MINUTES: 15,
+      APPROVAL_USE_MINUTES: 15,
       FIRST_SECRET_KEY: new Secret(environment['FIRST_SECRET_KEY']!),
     },
     quietLog,

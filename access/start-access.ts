@@ -5,6 +5,7 @@ import {
   type ConfigOf,
   ed25519PrivateKey,
   ed25519PublicKey,
+  integer,
   oneOf,
   optionalSecret,
   secret,
@@ -17,11 +18,20 @@ import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import { type ApiKeys, createApiKeys } from './api-keys/api-keys.ts'
 import * as apiKeyRoutes from './api-keys/routes.ts'
+import { type AccessApprovals, createAccessApprovals } from './approvals/approvals.ts'
+import * as approvalRoutes from './approvals/routes.ts'
 import { ensureFirstKey } from './keys.ts'
 import { createMerchants, type Merchants } from './merchants/merchants.ts'
 import * as merchantRoutes from './merchants/routes.ts'
 import { internalRoutes } from './routes.ts'
 import { createAccessTokenCheck } from './token-check.ts'
+
+const minutes = (describe: string) => integer(describe, { min: 1, max: 1_440, fallback: 15 })
+
+export const approvalSettings = {
+  APPROVAL_DECISION_MINUTES: minutes('minutes a second person has to approve'),
+  APPROVAL_USE_MINUTES: minutes('minutes in which what was approved may be done'),
+}
 
 export const settings = {
   COFFER_MODE: oneOf('what this deployment is for', ['sandbox', 'live']),
@@ -31,12 +41,18 @@ export const settings = {
   VAULT_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the vault's role key"),
   PLATFORM_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the platform's role key"),
   FIRST_SECRET_KEY: optionalSecret('an API key to create, with its merchant, where it does not exist yet'),
+  ...approvalSettings,
 }
 
 /** The parts behind a route are used when it is called: the contract is made from routes with nothing behind. */
-export function publicRoutes(parts: { apiKeys: ApiKeys; merchants: Merchants }): Routes {
+export function publicRoutes(parts: {
+  apiKeys: ApiKeys
+  approvals: AccessApprovals
+  merchants: Merchants
+}): Routes {
   return async (server) => {
     await apiKeyRoutes.publicRoutes(parts.apiKeys)(server)
+    await approvalRoutes.publicRoutes(parts.approvals)(server)
     await merchantRoutes.publicRoutes(parts.merchants)(server)
   }
 }
@@ -65,15 +81,21 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       scopes,
     })
   const apiKeys = createApiKeys({ database, mode, clock: systemClock })
+  const approvals = createAccessApprovals({
+    database,
+    decision_minutes: config.APPROVAL_DECISION_MINUTES,
+    use_minutes: config.APPROVAL_USE_MINUTES,
+  })
   const merchants = createMerchants({ database, relayDatabase, clock: systemClock })
 
   const expiry = startExpiry(relayDatabase, log)
 
   return {
     name: 'access',
-    publicRoutes: publicRoutes({ apiKeys, merchants }),
+    publicRoutes: publicRoutes({ apiKeys, approvals, merchants }),
     internalRoutes: async (server) => {
       await internalRoutes({ relayDatabase, signingKey, mode })(server)
+      await approvalRoutes.internalRoutes(approvals)(server)
       await auditRoutes(database, 'access')(server)
     },
     tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys }),

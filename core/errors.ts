@@ -33,6 +33,26 @@ export const failures = {
     title: 'The API key does not have the scope this operation needs.',
     retryable: false,
   },
+  approval_required: {
+    status: 403,
+    title: 'This operation needs the approval of a second person.',
+    retryable: false,
+  },
+  approval_not_granted: {
+    status: 403,
+    title: 'There is no approval for this operation by this caller.',
+    retryable: false,
+  },
+  approval_needs_second_person: {
+    status: 403,
+    title: 'Nobody decides on what they asked for themselves.',
+    retryable: false,
+  },
+  person_required: {
+    status: 403,
+    title: 'Only a person who is signed in may do this.',
+    retryable: false,
+  },
   not_found: { status: 404, title: 'There is no such object.', retryable: false },
   route_not_found: { status: 404, title: 'There is no such route.', retryable: false },
   method_not_allowed: { status: 405, title: 'This route does not have that method.', retryable: false },
@@ -51,6 +71,16 @@ export const failures = {
   last_admin_key: {
     status: 409,
     title: 'It is the last key of this merchant that can make others.',
+    retryable: false,
+  },
+  approval_closed: {
+    status: 409,
+    title: 'The approval was decided already, or its time is over.',
+    retryable: false,
+  },
+  approval_used: {
+    status: 409,
+    title: 'The approval was used for another operation.',
     retryable: false,
   },
   payment_state_invalid: {

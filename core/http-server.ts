@@ -36,6 +36,7 @@ export const scopes = [
   'payments:write',
   'events:read',
   'audit:read',
+  'approvals',
   'admin',
   'operator',
 ] as const

@@ -18,6 +18,8 @@ export const idPrefixes = {
   apiKey: 'key_',
   merchant: 'mer_',
   connection: 'con_',
+  user: 'usr_',
+  approval: 'appr_',
   dataKey: 'dek_',
   request: 'req_',
 } as const

@@ -35,6 +35,8 @@ export const everyProcess = {
 export const handedOnSettings = {
   PSP_DEADLINE_MS: optionalText('time a PSP has for a payment'),
   ANSWER_DEADLINE_MS: optionalText('time before a payment is answered 202'),
+  APPROVAL_DECISION_MINUTES: optionalText('minutes a second person has to approve'),
+  APPROVAL_USE_MINUTES: optionalText('minutes in which what was approved may be done'),
   CARD_TESTING_DECLINED_CARDS_MAX: optionalText('different cards declined in ten minutes; 0 for no guard'),
   ...Object.fromEntries(
     Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),

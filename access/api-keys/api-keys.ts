@@ -55,6 +55,7 @@ export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clo
         owner: input.owner,
         scopes: input.scopes,
         expires_at: input.expires_at === undefined ? null : expiryOf(input.expires_at, deps.clock.now()),
+        people: isId('user', manager.key_id) ? [manager.actor] : [],
         audit_id: newId('audit'),
         idempotency_key: idempotencyKey,
         body_hash: hash('sha256', canonical(input), 'buffer'),

@@ -25,6 +25,8 @@ export type ApiKeyInsert = {
   name: string
   owner: string
   scopes: readonly string[]
+  /** Users that stand behind it, beside those behind the key it is made with. */
+  people: string[]
   expires_at: Date | null
   audit_id: string
   idempotency_key: string | null
@@ -48,6 +50,8 @@ const insertApiKeyText = `
     where merchant_id = $1 and operation = 'api_keys.create' and idempotency_key = $13 limit 1
   ), target as materialized (
     select merchant_id from merchants where merchant_id = $2 limit 1
+  ), maker as materialized (
+    select people from api_keys where merchant_id = $1 and key_id = $15 limit 1
   ), claimed as materialized (
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hash, object_id, response_status,
       expires_at)
@@ -56,8 +60,9 @@ const insertApiKeyText = `
     on conflict do nothing
     returning object_id
   ), added as (
-    insert into api_keys (merchant_id, key_id, key_hash, name, owner, scopes, expires_at)
-    select merchant_id, $3, $4, $5, $6, $7, $8 from target
+    insert into api_keys (merchant_id, key_id, key_hash, name, owner, scopes, expires_at, people)
+    select merchant_id, $3, $4, $5, $6, $7, $8,
+      array(select distinct unnest($16::text[] || coalesce((select people from maker), '{}'))) from target
     where $13::text is null or exists (select from claimed)
     returning ${columns}
   ), audited as (
@@ -88,6 +93,7 @@ export async function insertApiKey(database: Database, key: ApiKeyInsert): Promi
       key.idempotency_key,
       key.body_hash,
       caller.key_id,
+      key.people,
     ],
   })
   const row = rows[0]!

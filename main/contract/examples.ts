@@ -79,6 +79,8 @@ const idOf: Record<string, IdKind> = {
   payments: 'payment',
   merchants: 'merchant',
   api_keys: 'apiKey',
+  approvals: 'approval',
+  users: 'user',
 }
 
 function idSample(kind: IdKind): string {

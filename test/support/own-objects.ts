@@ -27,6 +27,10 @@ const makers: Record<string, Make> = {
     const body = { name: 'A key', owner: 'ada@example.com', scopes: ['cards:read'] }
     return (await api.call<{ id: string }>('POST', '/v1/api_keys', { body })).body.id
   },
+  approvals: async (api) => {
+    const body = { action: 'export', reason: 'moving to another vault' }
+    return (await api.call<{ id: string }>('POST', '/v1/approvals', { body })).body.id
+  },
   merchants: async (api) => {
     const { body } = await api.call<{ data: { merchant: string }[] }>('GET', '/v1/api_keys')
     return body.data[0]!.merchant
@@ -46,7 +50,7 @@ export const idFields: Record<string, string> = {
 
 /** Text fields that hold no id of ours: the merchant's own words, card data, and places in a list. */
 export const plainFields = new Set(
-  `number cvc cardholder_name line1 line2 city region state postal_code country phone email customer currency
+  `object_id number cvc cardholder_name line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
    created_before from to after cursor limit`.split(/\s+/),
 )
