@@ -63,6 +63,11 @@ export const failures = {
     retryable: true,
   },
   connection_exists: { status: 409, title: 'A connection of that name exists already.', retryable: false },
+  destination_exists: {
+    status: 409,
+    title: 'There is a destination with that origin and path already.',
+    retryable: false,
+  },
   secret_already_shown: {
     status: 409,
     title: 'This request was carried out, and its secret is told only once.',
@@ -122,6 +127,11 @@ export const failures = {
     retryable: false,
   },
   destination_not_allowed: { status: 422, title: 'That destination is not allowed.', retryable: false },
+  client_certificate_invalid: {
+    status: 422,
+    title: 'The client certificate or its private key cannot be used.',
+    retryable: false,
+  },
   card_testing_suspected: {
     status: 429,
     title: 'Too many different cards were declined; customer-initiated payments are refused for a while.',

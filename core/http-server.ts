@@ -34,6 +34,8 @@ export const scopes = [
   'cards:reveal',
   'payments:read',
   'payments:write',
+  'forward:read',
+  'forward:write',
   'events:read',
   'audit:read',
   'approvals',

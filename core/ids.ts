@@ -20,6 +20,7 @@ export const idPrefixes = {
   connection: 'con_',
   user: 'usr_',
   approval: 'appr_',
+  destination: 'dest_',
   dataKey: 'dek_',
   request: 'req_',
 } as const

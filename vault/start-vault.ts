@@ -15,6 +15,8 @@ import { startErasing } from './cards/erasing.ts'
 import * as cardRoutes from './cards/routes.ts'
 import { type Connections, createConnections } from './forward/connections.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
+import { createDestinations, type Destinations } from './forward/destinations/destinations.ts'
+import * as destinationRoutes from './forward/destinations/routes.ts'
 import { createForwards } from './forward/forwards.ts'
 import * as forwardRoutes from './forward/routes.ts'
 import { openKeyring } from './keys/keyring.ts'
@@ -40,10 +42,12 @@ export function publicRoutes(parts: {
   cards: Cards
   cardChanges: CardChanges
   connections: Connections
+  destinations: Destinations
 }): Routes {
   return async (server) => {
     await cardRoutes.publicRoutes(parts.cards, parts.cardChanges)(server)
     await forwardRoutes.publicRoutes(parts.connections)(server)
+    await destinationRoutes.publicRoutes(parts.destinations)(server)
   }
 }
 
@@ -71,6 +75,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const cardChanges = createCardChanges({ ...cardsDeps, cards })
   const allowLoopback = config.COFFER_MODE === 'sandbox'
   const connections = createConnections({ database, keyring, allowLoopback })
+  const destinations = createDestinations({ database, keyring, clock: systemClock, allowLoopback })
   const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
 
   const expiry = startExpiry(relayDatabase, log)
@@ -79,7 +84,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'vault',
-    publicRoutes: publicRoutes({ cards, cardChanges, connections }),
+    publicRoutes: publicRoutes({ cards, cardChanges, connections, destinations }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)

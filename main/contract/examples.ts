@@ -47,6 +47,9 @@ const values: Values = {
   number: '4242424242424242',
   object_id: idSample('payment'),
   'payment.status': 'captured',
+  methods: ['POST'],
+  origin: 'https://api.psp.example',
+  path_prefix: '/v1/',
   psp: 'stripe',
   psp_reference: 'pi_3Qx7Wb2eZvKYlo2C',
   reason: 'dispute 4711, asked for by the acquirer',
@@ -76,6 +79,7 @@ export const acceptedValues: Values = {
 const idOf: Record<string, IdKind> = {
   cards: 'card',
   connections: 'connection',
+  destinations: 'destination',
   payments: 'payment',
   merchants: 'merchant',
   api_keys: 'apiKey',

@@ -22,6 +22,10 @@ const makers: Record<string, Make> = {
     const { body } = await api.call<{ data: { id: string }[] }>('GET', '/v1/connections')
     return body.data[0]!.id
   },
+  destinations: async (api) => {
+    const body = { origin: `https://${randomUUID()}.example.com` }
+    return (await api.call<{ id: string }>('POST', '/v1/destinations', { body })).body.id
+  },
   fingerprints: async (api) => (await api.card()).fingerprint,
   api_keys: async (api) => {
     const body = { name: 'A key', owner: 'ada@example.com', scopes: ['cards:read'] }
@@ -52,7 +56,7 @@ export const idFields: Record<string, string> = {
 export const plainFields = new Set(
   `object_id number cvc cardholder_name line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
-   created_before from to after cursor limit`.split(/\s+/),
+   created_before from to after cursor limit origin path_prefix certificate private_key`.split(/\s+/),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()

@@ -21,6 +21,7 @@ export const knownValues: KnownValues = {
   number: fc.constantFrom(goodNumbers.visa, goodNumbers.mastercard, goodNumbers.discover),
   cvc: fc.constant('123'),
   exp_year: fc.integer({ min: 2030, max: 2099 }),
+  origin: fc.uuid().map((name) => `https://${name}.example.com`),
   amount: fc.integer({ min: 100, max: 99_999 }),
   country: fc.constantFrom('BE', 'DE', 'JP', 'US'),
   currency: fc.constantFrom('EUR', 'USD', 'GBP'),

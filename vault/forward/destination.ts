@@ -48,28 +48,45 @@ const isLoopbackName = (host: string) => host === '127.0.0.1' || host === 'local
 /** As it is written: what a URL parser would repair or drop is refused. */
 const originPattern = /^[a-z]+:\/\/[^/?#@\\]+\/?$/i
 
-/** The origin of a base URL. @throws Failure destination_not_allowed saying which rule it breaks. */
-export function checkBaseUrl(baseUrl: string, allowLoopback: boolean): string {
-  const refuse = (detail: string) => new Failure('destination_not_allowed', { param: 'base_url', detail })
-  if (!URL.canParse(baseUrl) || !/^[\x21-\x7e]+$/.test(baseUrl))
-    throw refuse('It is not an absolute URL in ASCII.')
-  const url = new URL(baseUrl)
+export type OriginRules = {
+  /** Named by a refusal. */
+  param: string
+  allowLoopback: boolean
+  /** Beside 443, ports from 1024 up: those below belong to other protocols. */
+  otherPorts?: boolean
+}
+
+/** The origin that is written, in one writing. @throws Failure destination_not_allowed saying which rule it breaks. */
+export function checkOrigin(text: string, { param, allowLoopback, otherPorts }: OriginRules): string {
+  const refuse = (detail: string) => new Failure('destination_not_allowed', { param, detail })
+  if (!URL.canParse(text) || !/^[\x21-\x7e]+$/.test(text)) throw refuse('It is not an absolute URL in ASCII.')
+  const url = new URL(text)
   if (url.username !== '' || url.password !== '') throw refuse('It holds a user name or password.')
-  if (url.pathname !== '/' || !originPattern.test(baseUrl))
+  if (url.pathname !== '/' || !originPattern.test(text))
     throw refuse('It must be an origin only, without path or query.')
   if (allowLoopback && isLoopbackName(url.hostname) && /^https?:$/.test(url.protocol)) return url.origin
   if (url.protocol !== 'https:') throw refuse('It is not https.')
-  if (url.port !== '') throw refuse('Its port is not 443.')
+  if (otherPorts === true && url.port !== '' && Number(url.port) < 1_024)
+    throw refuse('Its port is neither 443 nor one from 1024 up.')
+  if (otherPorts !== true && url.port !== '') throw refuse('Its port is not 443.')
   if (isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0) throw refuse('It is an IP address; use a DNS name.')
   if (!/^(?=.{4,253}$)([a-z0-9-]{1,63}\.)+[a-z]{2,63}$/.test(url.hostname))
     throw refuse('It is not a DNS name.')
   return url.origin
 }
 
-/** Name look-up for sockets: gives only addresses that may be connected to, and those are connected to. */
-export function guardedLookup(allowLoopback: boolean): LookupFunction {
+/** The origin of a connection. @throws Failure destination_not_allowed */
+export function checkBaseUrl(baseUrl: string, allowLoopback: boolean): string {
+  return checkOrigin(baseUrl, { param: 'base_url', allowLoopback })
+}
+
+/**
+ * Name look-up for sockets: gives only addresses that may be connected to, and those are connected to.
+ * @param resolve the operating system's, but for tests.
+ */
+export function guardedLookup(allowLoopback: boolean, resolve = lookup): LookupFunction {
   return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses: LookupAddress[]) => {
+    resolve(hostname, { ...options, all: true }, (error, addresses: LookupAddress[]) => {
       if (error !== null) return callback(error, '', 0)
       const loopback = allowLoopback && isLoopbackName(hostname)
       const usable = addresses.filter(({ address }) => loopback || isPublicAddress(address))

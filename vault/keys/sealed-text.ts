@@ -27,6 +27,14 @@ export function connectionSecretPlace(row: { merchant_id: string; connection_id:
   return `${row.merchant_id}|${row.connection_id}|secret|1`
 }
 
+/** @param field what of the destination it is: each is sealed for its own place. */
+export function destinationSecretPlace(
+  row: { merchant_id: string; destination_id: string },
+  field: 'client_key' | 'finishing_secret',
+): Place {
+  return `${row.merchant_id}|${row.destination_id}|${field}|1`
+}
+
 // Nonces are cut from blocks: one call into the operating system serves hundreds.
 const nonceBlock = Buffer.allocUnsafeSlow(nonceLength * 256)
 let nonceOffset = nonceBlock.length
