@@ -66,7 +66,7 @@ test("the platform's logins can read no table of the vault, even let into its da
   }
 })
 
-test("the vault's relay sees the outbox, when idempotency records expire and when cards were deleted, no more", async () => {
+test("the vault's relay sees the outbox, what is due to be removed, and which keys are used where, no more", async () => {
   const login = 'coffer_vault_relay'
   const rights = await rightsOf(login, 'vault')
   assert.deepEqual(rights, {
@@ -75,21 +75,23 @@ test("the vault's relay sees the outbox, when idempotency records expire and whe
     cards: 'select update',
     card_versions: 'select update',
     audit_records: 'insert',
+    // It turns the keys: those are wrapped, and what they encrypt it may replace and not read.
+    key_state: 'select update',
+    key_holders: 'select insert update delete',
+    key_rotations: 'select update',
+    data_keys: 'select update',
+    fingerprint_keys: 'select insert update',
+    instruments: 'select delete',
+    connections: 'select update',
   })
-  for (const table of [
-    'cards',
-    'card_versions',
-    'instruments',
-    'data_keys',
-    'audit_records',
-    'connections',
-    'forwards',
-  ])
+  for (const table of ['cards', 'card_versions', 'instruments', 'audit_records', 'connections', 'forwards'])
     await assert.rejects(postgres.query(login, `select * from ${table}`), denied, table)
   await assert.rejects(postgres.query(login, 'select response_body from idempotency_records'), denied)
   await assert.rejects(postgres.query(login, 'select body_hmac from idempotency_records'), denied)
-  for (const column of ['number_encrypted', 'bin', 'last4', 'exp_month', 'cardholder_name', 'data_key_id'])
+  for (const column of ['number_encrypted', 'bin', 'last4', 'exp_month', 'cardholder_name'])
     await assert.rejects(postgres.query(login, `select ${column} from card_versions`), denied, column)
+  await assert.rejects(postgres.query(login, 'select secret_encrypted from connections'), denied)
+  await assert.rejects(postgres.query(login, 'select fingerprint from instruments'), denied)
   for (const column of ['fingerprint', 'status', 'customer', 'metadata'])
     await assert.rejects(postgres.query(login, `select ${column} from cards`), denied, column)
   await assert.rejects(postgres.query(login, 'update cards set deleted_at = now()'), denied)
@@ -144,6 +146,9 @@ test("the vault's service cannot change what is append-only, and removes nothing
     `update cards set fingerprint = 'fpr_x'`,
     `update instruments set fingerprint = 'fpr_x'`,
     `update data_keys set wrapped_key = ''`,
+    'update data_keys set superseded_at = null',
+    'update key_state set generation = 0',
+    `update key_rotations set state = 'finished'`,
     `update key_checks set check_value = ''`,
     `update idempotency_records set response_body = ''`,
     `update forwards set attempt_id = 'att_x'`,
@@ -243,7 +248,8 @@ test('SEC-13: every table that names a merchant shows a service only the merchan
 test('SEC-13: a service login that names no merchant sees no row of any of them', async () => {
   await postgres.query(
     'coffer_vault_migrator',
-    `insert into instruments (merchant_id, number_hmac, fingerprint) values ($1, sha256('x'), 'fpr_x')`,
+    `insert into instruments (merchant_id, number_hmac, fingerprint, fingerprint_key_version)
+     values ($1, sha256('x'), 'fpr_x', 1)`,
     [newId('merchant')],
   )
   assert.deepEqual(await postgres.query('coffer_vault_service', 'select * from instruments'), [])

@@ -7,6 +7,7 @@ import { isId, newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import type { CvcLeases } from '../forward/cvc-leases.ts'
+import { type FingerprintKey, type NumberHashes, withEachBodyKey } from '../keys/fingerprints.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
 import { billingAddressOf } from './billing-address.ts'
@@ -19,6 +20,9 @@ import { refuseCardNumberIn, validateNewCard } from './validation.ts'
 export type Cards = ReturnType<typeof createCards>
 
 export type CardsDeps = { database: Database; keyring: Keyring; clock: Clock; cvcLeases: CvcLeases }
+
+type Inserted = Exclude<queries.CardInserted, { verdict: 'hashed_for_another_state' }>
+type Unhashed = Omit<queries.CardInsert, keyof NumberHashes | 'body_hmac'>
 
 /** Gives the JSON text of a card as its response schema allows it. */
 export type SerializeCard = (card: Card) => string
@@ -53,6 +57,22 @@ export function createCards(deps: CardsDeps) {
     return row
   }
 
+  /** Hashed as the database asks for it, again where that has changed meanwhile. */
+  async function insert(input: NewCard, entry: Unhashed): Promise<Inserted> {
+    const { fingerprints } = deps.keyring
+    const { merchant_id, idempotency_key } = entry
+    const inserted = await withEachBodyKey(fingerprints, (key) =>
+      creations.add({
+        ...entry,
+        ...fingerprints.hashesOf(merchant_id, input.number),
+        body_hmac: idempotency_key === null ? null : bodyFingerprint(key, merchant_id, input),
+      }),
+    )
+    if (inserted.verdict !== 'hashed_for_another_state') return inserted
+    await fingerprints.refresh()
+    return insert(input, entry)
+  }
+
   return {
     /**
      * Keeps a new card. Acknowledged means: card, version, audit record, event and idempotency record are
@@ -68,18 +88,16 @@ export function createCards(deps: CardsDeps) {
       const { merchant_id } = caller
       const brand = validateNewCard(input, now)
       const dataKey = await deps.keyring.forEncryption(merchant_id)
-      const numberHmac = deps.keyring.numberHmac(merchant_id, input.number)
       // Also stands in the stored answer until the transaction knows the fingerprint of the number: no text of
       // the customer's can be equal to it.
       const fingerprintIfNew = newId('fingerprint', now.getTime())
       const card = newCardOf(input, brand.brand, binOf(brand, input.number), fingerprintIfNew, now)
       const place = { merchant_id, card_id: card.id, card_version_id: card.version }
       const answer = serialize(card)
-      const inserted = await creations.add({
+      const inserted = await insert(input, {
         ...place,
         ...caller,
         card,
-        number_hmac: numberHmac,
         fingerprint_if_new: fingerprintIfNew,
         data_key_id: dataKey.data_key_id,
         number_encrypted: seal(dataKey, cardNumberPlace(place), input.number),
@@ -87,7 +105,6 @@ export function createCards(deps: CardsDeps) {
         event_id: newId('event', now.getTime()),
         event_data: answer,
         idempotency_key: idempotencyKey,
-        body_hmac: idempotencyKey === null ? null : bodyFingerprint(deps.keyring, input, numberHmac),
         response_body: answer,
       })
       if (inserted.verdict === 'body_differs')
@@ -128,14 +145,14 @@ export function createCards(deps: CardsDeps) {
       filter: queries.CardFilter,
       page: { cursor: string | undefined; limit: number },
     ): Promise<{ data: Card[]; next_cursor: string | null }> {
-      const key = deps.keyring.bodyKey
+      const keys = deps.keyring.fingerprints.bodyKeys.map((key) => key.bodyKey)
       const before =
-        page.cursor === undefined ? undefined : cardOfCursor(key, merchantId, filter, page.cursor)
+        page.cursor === undefined ? undefined : cardOfCursor(keys, merchantId, filter, page.cursor)
       // One more than asked for tells whether there is a next page.
       const rows = await queries.listCards(deps.database, merchantId, filter, before, page.limit + 1)
       const data = rows.slice(0, page.limit).map(cardOf)
       const last = rows.length > page.limit ? data.at(-1) : undefined
-      return { data, next_cursor: last ? cursorOf(key, merchantId, filter, last.id) : null }
+      return { data, next_cursor: last ? cursorOf(keys[0]!, merchantId, filter, last.id) : null }
     },
 
     async drain(): Promise<void> {
@@ -167,9 +184,10 @@ function newCardOf(input: NewCard, brand: string, bin: string, fingerprint: stri
 }
 
 /** The CVC is left out: a body repeated with another one is the same request, and it must not be stored. */
-function bodyFingerprint(keyring: Keyring, input: NewCard, numberHmac: Buffer): Buffer {
+function bodyFingerprint(key: FingerprintKey, merchantId: string, input: NewCard): Buffer {
   const { cvc: _left_out, ...kept } = input
-  return bodyHmac(keyring.bodyKey, { ...kept, number: numberHmac.toString('base64') })
+  const number = key.numberHmac(merchantId, input.number).toString('base64')
+  return bodyHmac(key.bodyKey, { ...kept, number })
 }
 
 export function cardOf(row: queries.CardRow): Card {

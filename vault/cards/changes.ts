@@ -2,6 +2,7 @@
  * What happens to a card after it was kept: it changes, is deleted, or its CVC is collected again. Each goes
  * through a group commit; the id and, where nobody closes the card, the status stay.
  */
+import type { KeyObject } from 'node:crypto'
 import type { Caller } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { completeRaced, createGroupCommit } from '@coffer/core/group-commit.ts'
@@ -9,6 +10,7 @@ import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { inKeyOrder } from '@coffer/core/rows.ts'
 import { cvcLifetimeMs } from '../forward/cvc-leases.ts'
+import { withEachBodyKey } from '../keys/fingerprints.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
 import { type Cards, type CardsDeps, cardOf, type SerializeCard } from './cards.ts'
@@ -69,15 +71,17 @@ export function createCardChanges(deps: CardsDeps & { cards: Cards }) {
       if (!isId('card', cardId)) throw new Failure('not_found')
       const now = deps.clock.now()
       validateCardChange(change, now)
-      const changed = await changes.add({
-        ...caller,
-        card_id: cardId,
-        change,
-        now,
-        idempotency_key: idempotencyKey,
-        body_hmac: keyedHmac(deps.keyring, idempotencyKey, { card: cardId, ...change }),
-        serialize,
-      })
+      const changed = await withEachBodyKey(deps.keyring.fingerprints, ({ bodyKey }) =>
+        changes.add({
+          ...caller,
+          card_id: cardId,
+          change,
+          now,
+          idempotency_key: idempotencyKey,
+          body_hmac: keyedHmac(bodyKey, idempotencyKey, { card: cardId, ...change }),
+          serialize,
+        }),
+      )
       if (changed.verdict === 'refused') throw changed.failure
       if (changed.verdict === 'body_differs') throw keyReused()
       return changed.answer
@@ -116,14 +120,16 @@ export function createCardChanges(deps: CardsDeps & { cards: Cards }) {
         expires_at: new Date(deps.clock.now().getTime() + cvcLifetimeMs).toISOString(),
       }
       const answer = { status: 200, body: JSON.stringify(collected) }
-      const recorded = await cvcs.add({
-        ...caller,
-        card_id: cardId,
-        audit_id: newId('audit'),
-        idempotency_key: idempotencyKey,
-        body_hmac: keyedHmac(deps.keyring, idempotencyKey, { card: cardId }),
-        response_body: answer.body,
-      })
+      const recorded = await withEachBodyKey(deps.keyring.fingerprints, ({ bodyKey }) =>
+        cvcs.add({
+          ...caller,
+          card_id: cardId,
+          audit_id: newId('audit'),
+          idempotency_key: idempotencyKey,
+          body_hmac: keyedHmac(bodyKey, idempotencyKey, { card: cardId }),
+          response_body: answer.body,
+        }),
+      )
       if (recorded === undefined) throw new Failure('not_found')
       if (recorded.verdict === 'body_differs') throw keyReused()
       if (recorded.verdict === 'repeated') return recorded.answer
@@ -145,8 +151,8 @@ export function createCardChanges(deps: CardsDeps & { cards: Cards }) {
 const nameOf = (entry: { merchant_id: string; card_id: string }) => `${entry.merchant_id}|${entry.card_id}`
 
 /** The CVC is never part of a body that is compared: it must not be stored. */
-function keyedHmac(keyring: Keyring, key: string | null, body: Record<string, unknown>): Buffer | null {
-  return key === null ? null : bodyHmac(keyring.bodyKey, body)
+function keyedHmac(bodyKey: KeyObject, key: string | null, body: Record<string, unknown>): Buffer | null {
+  return key === null ? null : bodyHmac(bodyKey, body)
 }
 
 function keyReused(): Failure {

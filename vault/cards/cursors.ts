@@ -13,10 +13,16 @@ export function cursorOf(key: KeyObject, merchantId: string, filter: CardFilter,
   return `${cardId.slice(idPrefixes.card.length)}.${hash.subarray(0, 12).toString('base64url')}`
 }
 
-/** The card after which the list goes on. @throws Failure invalid_request */
-export function cardOfCursor(key: KeyObject, merchantId: string, filter: CardFilter, cursor: string): string {
+/** The card after which the list goes on. `keys`: of any of them. @throws Failure invalid_request */
+export function cardOfCursor(
+  keys: KeyObject[],
+  merchantId: string,
+  filter: CardFilter,
+  cursor: string,
+): string {
   const cardId = `${idPrefixes.card}${cursor.split('.', 1)[0]}`
   // Compared in the open: whoever guesses one finds their own list at another place.
-  if (!isId('card', cardId) || cursorOf(key, merchantId, filter, cardId) !== cursor) throw notACursor()
+  if (!isId('card', cardId) || !keys.some((key) => cursorOf(key, merchantId, filter, cardId) === cursor))
+    throw notACursor()
   return cardId
 }

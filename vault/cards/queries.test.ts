@@ -45,7 +45,7 @@ async function entry(
     ...newCaller(merchant),
     ...place,
     card,
-    number_hmac: vault.keyring.numberHmac(merchant, number),
+    ...vault.keyring.fingerprints.hashesOf(merchant, number),
     fingerprint_if_new: fingerprint,
     data_key_id: dataKey.data_key_id,
     number_encrypted: seal(dataKey, cardNumberPlace(place), number),

@@ -4,29 +4,32 @@ import { completeRaced } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
+import { isHashedForAnotherState, type NumberHashes } from '../keys/fingerprints.ts'
 import type { BillingAddress } from './billing-address.ts'
 import type { Card } from './schemas.ts'
 
-export type CardInsert = Caller & {
-  card_id: string
-  card_version_id: string
-  card: Card
-  number_hmac: Buffer
-  fingerprint_if_new: string
-  data_key_id: string
-  number_encrypted: Buffer
-  audit_id: string
-  event_id: string
-  event_data: string
-  idempotency_key: string | null
-  body_hmac: Buffer | null
-  response_body: string
-}
+export type CardInsert = Caller &
+  NumberHashes & {
+    card_id: string
+    card_version_id: string
+    card: Card
+    fingerprint_if_new: string
+    data_key_id: string
+    number_encrypted: Buffer
+    audit_id: string
+    event_id: string
+    event_data: string
+    idempotency_key: string | null
+    body_hmac: Buffer | null
+    response_body: string
+  }
 
 export type CardInserted =
   | { verdict: 'inserted'; fingerprint: string }
   | { verdict: 'repeated'; answer: StoredAnswer }
   | { verdict: 'body_differs' }
+  /** Nothing was written: numbers are found by hashes of another key now. */
+  | { verdict: 'hashed_for_another_state' }
 
 type InsertedRow = {
   fingerprint: string | null
@@ -41,15 +44,18 @@ type InsertedRow = {
  * back with the stored answer. Rows are inserted in key order, so two batches in flight cannot deadlock.
  */
 const insertCardsText = `
-  with input as materialized (
-    select * from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
+  with held as materialized (
+    select hold_fingerprint_keys($27::int[], $29::int[])
+  ), input as materialized (
+    select input.* from held cross join unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::text[],
       $8::text[], $9::text[], $10::text[], $11::int[], $12::int[], $13::text[], $14::text[], $15::json[],
       $16::timestamptz[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
-      $23::text[], $24::bytea[], $25::text[], $26::json[])
+      $23::text[], $24::bytea[], $25::text[], $26::json[], $27::int[], $28::bytea[], $29::int[])
     with ordinality as input (merchant_id, card_id, card_version_id, number_hmac, fingerprint_if_new,
       number_encrypted, data_key_id, brand, bin, last4, exp_month, exp_year,
       cardholder_name, customer, metadata, created_at, audit_id, actor, key_id, request_id, source_address,
-      event_id, idempotency_key, body_hmac, answer, billing_address, place)
+      event_id, idempotency_key, body_hmac, answer, billing_address, fingerprint_key_version,
+      next_number_hmac, next_fingerprint_key_version, place)
   ), known as materialized (
     select input.place, record.body_hmac = input.body_hmac as same_body, record.response_status, record.response_body
     from input cross join lateral (
@@ -65,11 +71,19 @@ const insertCardsText = `
     ) instrument on true
     where not exists (select from known where known.place = input.place)
   ), added_instruments as materialized (
-    insert into instruments (merchant_id, number_hmac, fingerprint)
-    select distinct on (merchant_id, number_hmac) merchant_id, number_hmac, fingerprint_if_new
+    insert into instruments (merchant_id, number_hmac, fingerprint, fingerprint_key_version)
+    select distinct on (merchant_id, number_hmac) merchant_id, number_hmac, fingerprint_if_new,
+      fingerprint_key_version
     from candidates where known_fingerprint is null order by merchant_id, number_hmac
     on conflict do nothing
     returning merchant_id, number_hmac, fingerprint
+  ), added_next as (
+    insert into instruments (merchant_id, number_hmac, fingerprint, fingerprint_key_version)
+    select distinct on (merchant_id, next_number_hmac) merchant_id, next_number_hmac, added.fingerprint,
+      next_fingerprint_key_version
+    from candidates join added_instruments added using (merchant_id, number_hmac)
+    where next_number_hmac is not null order by merchant_id, next_number_hmac
+    on conflict do nothing
   ), found as materialized (
     select candidates.*, coalesce(known_fingerprint, added.fingerprint) as fingerprint
     from candidates left join added_instruments added
@@ -113,7 +127,16 @@ const insertCardsText = `
 
 export async function insertCards(database: Database, entries: CardInsert[]): Promise<CardInserted[]> {
   failpoint('vault.cards.before_commit')
-  const rows = await database.commit<InsertedRow>(merchantsOf(entries), {
+  const rows = await runInsert(database, entries)
+  failpoint('vault.cards.after_commit')
+  if (rows === undefined) return entries.map(() => ({ verdict: 'hashed_for_another_state' }))
+  // A batch that committed beside this one took the key or added the number: asking again finds what it wrote.
+  return completeRaced(entries, rows.map(insertedOf), (raced) => insertCards(database, raced))
+}
+
+/** Undefined where the entries were hashed for an earlier state of the fingerprint keys. */
+async function runInsert(database: Database, entries: CardInsert[]): Promise<InsertedRow[] | undefined> {
+  const statement = {
     name: 'insert_cards',
     text: insertCardsText,
     values: [
@@ -138,11 +161,15 @@ export async function insertCards(database: Database, entries: CardInsert[]): Pr
       ...columnsOf(entries, ['audit_id', 'actor', 'key_id', 'request_id', 'source_address', 'event_id']),
       ...columnsOf(entries, ['idempotency_key', 'body_hmac', 'response_body']),
       entries.map(({ card }) => addressText(card.billing_address)),
+      ...columnsOf(entries, ['fingerprint_key_version', 'next_number_hmac', 'next_fingerprint_key_version']),
     ],
-  })
-  failpoint('vault.cards.after_commit')
-  // A batch that committed beside this one took the key or added the number: asking again finds what it wrote.
-  return completeRaced(entries, rows.map(insertedOf), (raced) => insertCards(database, raced))
+  }
+  try {
+    return await database.commit<InsertedRow>(merchantsOf(entries), statement)
+  } catch (error) {
+    if (isHashedForAnotherState(error)) return undefined
+    throw error
+  }
 }
 
 function insertedOf(row: InsertedRow): CardInserted | undefined {

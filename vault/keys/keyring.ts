@@ -2,12 +2,13 @@
  * The keys in use. Each merchant has a data key of its own; data keys and the keys of fingerprints stand in the
  * database, wrapped by a provider. Key objects are made once and kept, because making one costs more than using it.
  */
-import { createHmac, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { type Id, newId } from '@coffer/core/ids.ts'
 import { gauge } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Secret } from '@coffer/core/secret.ts'
 import { openFingerprintKeys } from './fingerprint-keys.ts'
+import { type Fingerprints, openFingerprints } from './fingerprints.ts'
 import * as queries from './queries.ts'
 import { dataKeyContext, type WrappingKeys } from './wrapping-keys.ts'
 
@@ -17,10 +18,8 @@ export type Keyring = {
   /** The merchant's current data key, with one more use counted. Made where the merchant has none yet. */
   forEncryption(merchantId: string): DataKey | Promise<DataKey>
   forDecryption(merchantId: string, dataKeyId: string): DataKey | Promise<DataKey>
-  /** Keyed hash of a card number, different for each merchant (PCI DSS 3.5.1.1). */
-  numberHmac(merchantId: string, number: string): Buffer
-  /** Keys the hashes by which repeated request bodies are recognised. */
-  bodyKey: KeyObject
+  /** The hashes of numbers, and the keys of those of request bodies. */
+  fingerprints: Fingerprints
 }
 
 /** Handed to this process at a time; lost uses after a restart are far fewer than the limit. */
@@ -51,15 +50,15 @@ export async function openKeyring(
   wrappingKeys: WrappingKeys,
   fingerprintKey?: Secret<string>,
 ): Promise<Keyring> {
-  const fingerprintRoots = await openFingerprintKeys(database, wrappingKeys, fingerprintKey)
-  const fingerprintRoot = [...fingerprintRoots.values()].at(-1)!
+  const fingerprints = await openFingerprints(database, () =>
+    openFingerprintKeys(database, wrappingKeys, fingerprintKey),
+  )
 
   const current = new Map<string, Current>()
   const renewing = new Map<string, Promise<Current>>()
   const unwrapped = new Map<string, Opened>()
   const unwrapping = new Map<string, Promise<Opened>>()
   openedKeys = unwrapped
-  const fingerprintKeys = new Map<string, KeyObject>()
 
   async function renew(merchantId: string): Promise<Current> {
     const reserved = await queries.reserveDataKeyUses(database, merchantId, usesBlock)
@@ -89,7 +88,7 @@ export async function openKeyring(
   }
 
   const keyring: Keyring = {
-    bodyKey: createSecretKey(Buffer.from(hkdfSync('sha256', fingerprintRoot, '', 'idempotency body', 32))),
+    fingerprints,
     forEncryption(merchantId) {
       const known = current.get(merchantId)
       if (known !== undefined && known.uses_left-- > 0) return known
@@ -101,16 +100,6 @@ export async function openKeyring(
       const known = unwrapped.get(`${merchantId}|${dataKeyId}`)
       if (known !== undefined) return known
       return queries.findDataKey(database, merchantId, dataKeyId).then((row) => openRow(merchantId, row))
-    },
-    numberHmac(merchantId, number) {
-      const key =
-        fingerprintKeys.get(merchantId) ??
-        remember(
-          fingerprintKeys,
-          merchantId,
-          createSecretKey(Buffer.from(hkdfSync('sha256', fingerprintRoot, '', merchantId, 32))),
-        )
-      return createHmac('sha256', key).update(number).digest()
     },
   }
   return keyring

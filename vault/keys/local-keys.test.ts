@@ -41,7 +41,7 @@ test('what an earlier wrapping key wrapped still opens, new keys come under the 
 test('a database from before wrapping keys had ids is opened by its own key and refused by another', async () => {
   const merchant = newId('merchant')
   const before = await openTestKeyring(database, roots)
-  const hmac = before.numberHmac(merchant, '4242424242424242')
+  const hmac = before.fingerprints.current.numberHmac(merchant, '4242424242424242')
   const { data_key_id } = await before.forEncryption(merchant)
   const check = createHmac('sha256', Buffer.from(roots.wrapping.expose(), 'base64'))
   await asMigrator('delete from fingerprint_keys')
@@ -54,6 +54,6 @@ test('a database from before wrapping keys had ids is opened by its own key and 
     /the wrapping key is not the one/,
   )
   const again = await openTestKeyring(database, roots)
-  assert.deepEqual(again.numberHmac(merchant, '4242424242424242'), hmac)
+  assert.deepEqual(again.fingerprints.current.numberHmac(merchant, '4242424242424242'), hmac)
   await again.forDecryption(merchant, data_key_id)
 })

@@ -31,6 +31,7 @@ export async function reserveDataKeyUses(
     text: `update data_keys set uses_reserved = uses_reserved + $2
            where merchant_id = $1 and data_key_id = (
              select data_key_id from data_keys where merchant_id = $1 and uses_reserved + $2 <= 2147483648
+               and superseded_at is null
              order by data_key_id limit 1 for update)
            returning data_key_id, wrapped_key, wrapping_key_id`,
     values: [merchantId, uses],
@@ -77,12 +78,12 @@ export async function findKeyCheck(database: Database, keyName: string): Promise
   return rows[0]?.check_value
 }
 
-/** All versions, oldest first: there are a handful. */
+/** All versions but the retired ones, oldest first: there are a handful. */
 export function findFingerprintKeys(database: Database): Promise<FingerprintKeyRow[]> {
   return database.read<FingerprintKeyRow>([], {
     name: 'find_fingerprint_keys',
     text: `select fingerprint_key_version, wrapped_key, wrapping_key_id from fingerprint_keys
-           order by fingerprint_key_version`,
+           where retired_at is null order by fingerprint_key_version`,
     values: [],
   })
 }

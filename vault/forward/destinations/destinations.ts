@@ -11,6 +11,7 @@ import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { refuseCardNumberIn } from '../../cards/validation.ts'
+import { withEachBodyKey } from '../../keys/fingerprints.ts'
 import type { Keyring } from '../../keys/keyring.ts'
 import { destinationSecretPlace, seal, unseal } from '../../keys/sealed-text.ts'
 import { checkOrigin } from '../destination.ts'
@@ -75,16 +76,18 @@ export function createDestinations(deps: {
         created_at: now,
       }
       const answer = serialize(destinationOf(row))
-      const inserted = await queries.insertDestination(deps.database, {
-        ...caller,
-        ...row,
-        created_at: now.toISOString(),
-        audit_id: newId('audit', now.getTime()),
-        event_id: newId('event', now.getTime()),
-        idempotency_key: idempotencyKey,
-        body_hmac: idempotencyKey === null ? null : bodyHmac(deps.keyring.bodyKey, input),
-        response_body: answer,
-      })
+      const inserted = await withEachBodyKey(deps.keyring.fingerprints, ({ bodyKey }) =>
+        queries.insertDestination(deps.database, {
+          ...caller,
+          ...row,
+          created_at: now.toISOString(),
+          audit_id: newId('audit', now.getTime()),
+          event_id: newId('event', now.getTime()),
+          idempotency_key: idempotencyKey,
+          body_hmac: idempotencyKey === null ? null : bodyHmac(bodyKey, input),
+          response_body: answer,
+        }),
+      )
       if (inserted.verdict === 'body_differs')
         throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
       if (inserted.verdict === 'exists') throw new Failure('destination_exists', { param: 'origin' })
