@@ -135,6 +135,8 @@ async function running(t: { after(end: () => unknown): void }) {
       APPROVAL_DECISION_MINUTES: 15,
       APPROVAL_USE_MINUTES: 15,
       FIRST_SECRET_KEY: new Secret(environment['FIRST_SECRET_KEY']!),
+      ACCESS_AUDIT_KEY: new Secret(environment['ACCESS_AUDIT_KEY']!),
+      COFFER_AUDIT_FOLDER: environment['COFFER_AUDIT_FOLDER']!,
     },
     quietLog,
   )

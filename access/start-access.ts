@@ -1,6 +1,6 @@
 /** Access: merchants and API keys, and the tokens that stand for them. */
 import { createPrivateKey, createPublicKey } from 'node:crypto'
-import { auditRoutes } from '@coffer/core/audit.ts'
+import { auditFolderSetting, auditKeySetting, startAuditTrail } from '@coffer/core/audit-trail.ts'
 import {
   type ConfigOf,
   ed25519PrivateKey,
@@ -40,6 +40,8 @@ export const settings = {
   ACCESS_SIGNING_KEY: ed25519PrivateKey('Ed25519 private key (PEM) that signs tokens'),
   VAULT_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the vault's role key"),
   PLATFORM_PUBLIC_KEY: ed25519PublicKey("Ed25519 public key (PEM) of the platform's role key"),
+  ACCESS_AUDIT_KEY: auditKeySetting('access'),
+  COFFER_AUDIT_FOLDER: auditFolderSetting,
   FIRST_SECRET_KEY: optionalSecret('an API key to create, with its merchant, where it does not exist yet'),
   ...approvalSettings,
 }
@@ -89,6 +91,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const merchants = createMerchants({ database, relayDatabase, clock: systemClock })
 
   const expiry = startExpiry(relayDatabase, log)
+  const auditTrail = startAuditTrail({
+    zone: 'access',
+    database,
+    relayDatabase,
+    key: config.ACCESS_AUDIT_KEY,
+    folder: config.COFFER_AUDIT_FOLDER,
+    log,
+  })
 
   return {
     name: 'access',
@@ -96,12 +106,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     internalRoutes: async (server) => {
       await internalRoutes({ relayDatabase, signingKey, mode })(server)
       await approvalRoutes.internalRoutes(approvals)(server)
-      await auditRoutes(database, 'access')(server)
+      await auditTrail.internalRoutes(server)
     },
     tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys }),
     ready: () => database.check(),
+    warnings: auditTrail.warnings,
     async stop() {
       await expiry.stop()
+      await auditTrail.stop()
       await Promise.all([database.close(), relayDatabase.close()])
     },
   }

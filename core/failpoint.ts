@@ -4,6 +4,9 @@
  * accepts; unarmed, a failpoint is one comparison.
  */
 export const failpoints = [
+  'core.audit.before_seal',
+  'core.audit.after_seal',
+  'core.audit.after_checkpoint',
   'vault.cards.before_commit',
   'vault.cards.after_commit',
   'vault.forward.before_record',

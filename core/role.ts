@@ -8,6 +8,8 @@ export type Role = {
   tokenCheck: TokenCheck
   /** @throws Failure naming what is missing, while the role cannot serve. */
   ready(): Promise<void>
+  /** What an operator must know of though the role can serve, such as an export that fails. */
+  warnings(): string[]
   /** Ends background work, waits for what was accepted, closes connections. */
   stop(): Promise<void>
 }

@@ -10,11 +10,16 @@ export type SandboxSecrets = {
   environment: Record<string, string>
 }
 
-/** The PostgreSQL logins of each zone's database: who migrates it, who serves from it, who relays events. */
+/** The PostgreSQL logins of each zone's database: who migrates it, who serves from it, who relays events, who audits. */
 export const logins = {
-  access: ['coffer_access_migrator', 'coffer_access_service', 'coffer_access_relay'],
-  vault: ['coffer_vault_migrator', 'coffer_vault_service', 'coffer_vault_relay'],
-  platform: ['coffer_platform_migrator', 'coffer_platform_service', 'coffer_platform_relay'],
+  access: ['coffer_access_migrator', 'coffer_access_service', 'coffer_access_relay', 'coffer_access_auditor'],
+  vault: ['coffer_vault_migrator', 'coffer_vault_service', 'coffer_vault_relay', 'coffer_vault_auditor'],
+  platform: [
+    'coffer_platform_migrator',
+    'coffer_platform_service',
+    'coffer_platform_relay',
+    'coffer_platform_auditor',
+  ],
 } as const
 export type Zone = keyof typeof logins
 
@@ -24,6 +29,7 @@ export function readSandboxSecrets(directory: DataDirectory): SandboxSecrets {
   const signing = ed25519(directory, 'access-signing.pem')
   const vault = ed25519(directory, 'vault-role.pem')
   const platform = ed25519(directory, 'platform-role.pem')
+  const auditKey = (zone: Zone) => ed25519(directory, `${zone}-audit.pem`).private
   return {
     superuser_password: password('postgres'),
     passwords: Object.fromEntries(
@@ -40,6 +46,10 @@ export function readSandboxSecrets(directory: DataDirectory): SandboxSecrets {
       PLATFORM_PUBLIC_KEY: platform.public,
       VAULT_WRAPPING_KEY: root('vault-wrapping.key'),
       VAULT_FINGERPRINT_KEY: root('vault-fingerprint.key'),
+      ACCESS_AUDIT_KEY: auditKey('access'),
+      VAULT_AUDIT_KEY: auditKey('vault'),
+      PLATFORM_AUDIT_KEY: auditKey('platform'),
+      COFFER_AUDIT_FOLDER: directory.file('audit-checkpoints'),
       PLATFORM_BODY_KEY: root('platform-body.key'),
       FIRST_SECRET_KEY: secretKey(directory),
     },

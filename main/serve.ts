@@ -121,6 +121,8 @@ async function stopAll(started: Role[]): Promise<void> {
 }
 
 const health = Type.Object({ status: Type.String() })
+/** `warnings`: what an operator must know of though requests are served. */
+const readyHealth = Type.Object({ status: Type.String(), warnings: Type.Array(Type.String()) })
 
 function healthRoutes(started: readonly Role[], state: { stopping: boolean }) {
   return async (server: Server) => {
@@ -131,11 +133,11 @@ function healthRoutes(started: readonly Role[], state: { stopping: boolean }) {
     }))
     server.get(
       '/readyz',
-      { config: readiness, schema: { hide: true, response: { 200: health } } },
+      { config: readiness, schema: { hide: true, response: { 200: readyHealth } } },
       async () => {
         if (state.stopping) throw new Failure('unavailable', { detail: 'Stopping.' })
         for (const role of started) await role.ready()
-        return { status: 'ready' }
+        return { status: 'ready', warnings: started.flatMap((role) => role.warnings()) }
       },
     )
     server.get(

@@ -2,6 +2,7 @@
 import { createSecretKey } from 'node:crypto'
 import { loadConnectors } from '@coffer/connectors/directory.ts'
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
+import { auditFolderSetting, auditKeySetting, startAuditTrail } from '@coffer/core/audit-trail.ts'
 import { type ConfigOf, integer, secret, secretKey, url } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
@@ -30,6 +31,8 @@ export const settings = {
   PLATFORM_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 12 }),
   PLATFORM_BODY_KEY: secretKey('32 bytes in base64: keys the hashes of request bodies'),
   PLATFORM_ROLE_KEY: roleKeySetting('platform'),
+  PLATFORM_AUDIT_KEY: auditKeySetting('platform'),
+  COFFER_AUDIT_FOLDER: auditFolderSetting,
   ...accessSettings,
   VAULT_URL: url('internal address of the vault'),
   PSP_DEADLINE_MS: integer('time a PSP has for a payment', { min: 100, max: 300_000, fallback: 10_000 }),
@@ -125,6 +128,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
 
   const expiry = startExpiry(relayDatabase, log)
+  const auditTrail = startAuditTrail({
+    zone: 'platform',
+    database,
+    relayDatabase,
+    key: config.PLATFORM_AUDIT_KEY,
+    folder: config.COFFER_AUDIT_FOLDER,
+    log,
+  })
   const outboxAge = startOutboxAge(relayDatabase, 'platform')
 
   return {
@@ -137,9 +148,10 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       vault,
       access: access.internal,
     }),
-    internalRoutes: async () => {},
+    internalRoutes: auditTrail.internalRoutes,
     tokenCheck: access.tokenCheck,
     ready: () => database.check(),
+    warnings: auditTrail.warnings,
     async stop() {
       await payments.drain()
       await operations.drain()
@@ -148,6 +160,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await operationStore.drain()
       await sequencer.stop()
       await Promise.all([expiry.stop(), outboxAge.stop()])
+      await auditTrail.stop()
       await Promise.all([database.close(), relayDatabase.close(), vault.close(), access.close()])
     },
   }

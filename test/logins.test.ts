@@ -74,7 +74,10 @@ test("the vault's relay sees the outbox, what is due to be removed, and which ke
     idempotency_records: 'select delete',
     cards: 'select update',
     card_versions: 'select update',
-    audit_records: 'insert',
+    audit_records: 'select insert',
+    audit_chains: 'select update',
+    audit_seals: 'select insert',
+    audit_checkpoints: 'select insert',
     // It turns the keys: those are wrapped, and what they encrypt it may replace and not read.
     key_state: 'select update',
     key_holders: 'select insert update delete',
@@ -84,7 +87,7 @@ test("the vault's relay sees the outbox, what is due to be removed, and which ke
     instruments: 'select delete',
     connections: 'select update',
   })
-  for (const table of ['cards', 'card_versions', 'instruments', 'audit_records', 'connections', 'forwards'])
+  for (const table of ['cards', 'card_versions', 'instruments', 'connections', 'forwards'])
     await assert.rejects(postgres.query(login, `select * from ${table}`), denied, table)
   await assert.rejects(postgres.query(login, 'select response_body from idempotency_records'), denied)
   await assert.rejects(postgres.query(login, 'select body_hmac from idempotency_records'), denied)
@@ -98,7 +101,7 @@ test("the vault's relay sees the outbox, what is due to be removed, and which ke
   await assert.rejects(postgres.query(login, `insert into outbox (event_id) values ('x')`), denied)
 })
 
-test("access's service reads no digest of a key and removes nothing; its relay adds nothing and sees no trail", async () => {
+test("access's service reads no digest of a key and removes nothing; its relay changes no key but its last use", async () => {
   for (const statement of [
     'select key_hash from api_keys',
     'select * from api_keys',
@@ -114,6 +117,10 @@ test("access's service reads no digest of a key and removes nothing; its relay a
     merchants: 'select',
     api_keys: 'select update',
     idempotency_records: 'select delete',
+    audit_records: 'select',
+    audit_chains: 'select update',
+    audit_seals: 'select insert',
+    audit_checkpoints: 'select insert',
   })
   for (const statement of ['update api_keys set revoked_at = null', `update api_keys set scopes = '{admin}'`])
     await assert.rejects(postgres.query('coffer_access_relay', statement), denied, statement)

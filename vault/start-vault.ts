@@ -1,6 +1,6 @@
 /** The vault: the only place where card numbers exist, and the only way out to PSPs. */
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
-import { auditRoutes } from '@coffer/core/audit.ts'
+import { auditFolderSetting, auditKeySetting, startAuditTrail } from '@coffer/core/audit-trail.ts'
 import { type ConfigOf, integer, oneOf, secret, secretKey, secretKeys } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
@@ -32,6 +32,8 @@ export const settings = {
   VAULT_PREVIOUS_WRAPPING_KEYS: secretKeys('wrapping keys that it followed: they unwrap, but wrap nothing'),
   VAULT_FINGERPRINT_KEY: secretKey('32 bytes in base64: keys the hashes of card numbers'),
   VAULT_ROLE_KEY: roleKeySetting('vault'),
+  VAULT_AUDIT_KEY: auditKeySetting('vault'),
+  COFFER_AUDIT_FOLDER: auditFolderSetting,
   ...accessSettings,
 }
 
@@ -79,6 +81,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
 
   const expiry = startExpiry(relayDatabase, log)
+  const auditTrail = startAuditTrail({
+    zone: 'vault',
+    database,
+    relayDatabase,
+    key: config.VAULT_AUDIT_KEY,
+    folder: config.COFFER_AUDIT_FOLDER,
+    log,
+  })
   const outboxAge = startOutboxAge(relayDatabase, 'vault')
   const erasing = startErasing(relayDatabase, log)
 
@@ -88,14 +98,16 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)
-      await auditRoutes(database, 'vault')(server)
+      await auditTrail.internalRoutes(server)
     },
     tokenCheck: access.tokenCheck,
     ready: () => database.check(),
+    warnings: auditTrail.warnings,
     async stop() {
       clearInterval(sweep)
       await Promise.all([cards.drain(), cardChanges.drain(), forwards.drain()])
       await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop()])
+      await auditTrail.stop()
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
     },
   }
