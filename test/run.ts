@@ -20,7 +20,10 @@ const roles_files = [
   ...['cards', 'card-changes', 'card-testing', 'payments', 'operations', 'events', 'outcomes', 'isolation'],
   ...['leaks', 'backup'],
 ].map((name) => `test/${name}.test.ts`)
-const parallel_files = 2
+// More than processors: much of it waits, for a lease to run out or a process to start.
+const parallel_files = 3
+// A crash test loads the machine by itself, and its leases run out by the clock.
+const parallel_faults_files = 2
 const test_timeout_ms = 2 * 60_000
 const faults_test_timeout_ms = 20 * 60_000
 // A test that timed out may leave its process waiting for ever. When so long nothing more is heard, all end.
@@ -129,7 +132,7 @@ function runFiles(files: string[], timeout_ms: number, totals: Totals): Promise<
   const stream = run({
     files: files.map((file) => path.join(root, file)),
     cwd: root,
-    concurrency: parallel_files,
+    concurrency: timeout_ms === faults_test_timeout_ms ? parallel_faults_files : parallel_files,
     timeout: timeout_ms,
     execArgv: test_flags,
     signal: stop.signal,
