@@ -15,6 +15,8 @@ type Setting<Value> = {
   fallback?: Value
   /** What may be shown of it; a secret tells its size. Without this, all of it. */
   show?(text: string): string
+  /** In a live deployment it comes as a file: an environment is shown to whoever may look at the process. */
+  secret?: true
 }
 
 export type Settings = Record<string, Setting<unknown>>
@@ -29,7 +31,7 @@ export function text(describe: string, fallback?: string): Setting<string> {
 const showSize = (value: string) => `${Buffer.byteLength(value)} bytes`
 
 export function secret(describe: string): Setting<Secret<string>> {
-  return { describe, parse: (value) => new Secret(value), show: showSize }
+  return { describe, parse: (value) => new Secret(value), show: showSize, secret: true }
 }
 
 export function optionalSecret(describe: string): Setting<Secret<string> | undefined> {
@@ -46,6 +48,7 @@ export function secretKey(describe: string): Setting<Secret<string>> {
       return new Secret(value)
     },
     show: (value) => `${bytesOf(value)} bytes`,
+    secret: true,
   }
 }
 
@@ -57,6 +60,7 @@ export function secretKeys(describe: string): Setting<Secret<string>[]> {
     describe: `${describe}, each 32 bytes in base64, separated by commas`,
     parse: (value) => partsOf(value).map((part) => one.parse(part)),
     show: (value) => `${partsOf(value).length} keys`,
+    secret: true,
     fallback: [],
   }
 }
@@ -69,6 +73,7 @@ export function ed25519PrivateKey(describe: string): Setting<Secret<string>> {
       return new Secret(value)
     },
     show: showSize,
+    secret: true,
   }
 }
 

@@ -82,6 +82,7 @@ async function settingsOf(what: Startable, environment: Environment): Promise<Se
 export async function configProblems(what: Startable, environment: Environment): Promise<string[]> {
   const settings = await settingsOf(what, environment)
   const problems = await unknownProblems(Object.keys(settings), environment)
+  if (what !== 'all' && what !== 'simulators') problems.push(...exposedSecrets(settings, environment))
   try {
     const config = readConfig(settings, environment)
     if (what !== 'all' && what !== 'simulators') problems.push(...(await roles[what]()).check(environment))
@@ -91,6 +92,15 @@ export async function configProblems(what: Startable, environment: Environment):
     problems.push(...error.problems)
   }
   return problems
+}
+
+function exposedSecrets(settings: Settings, environment: Environment): string[] {
+  if (modeOf(environment) === 'sandbox') return []
+  return Object.entries(settings)
+    .filter(([name, setting]) => setting.secret === true && environment[name] !== undefined)
+    .map(
+      ([name]) => `${name} stands in the environment: give a live role its secrets as files, by ${name}_FILE`,
+    )
 }
 
 /** A stop waits for payments that were accepted: it must be given longer than they may take. */

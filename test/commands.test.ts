@@ -67,6 +67,15 @@ test('settings that are right each by itself and wrong together are refused', as
   assert.match(sandbox.output, /COFFER_MODE: must be one of sandbox/)
 })
 
+test('SEC-33: a live role takes its secrets from files only', async (t) => {
+  const environment = { ...right, COFFER_MODE: 'live' }
+  const { code, output } = await coffer(t, ['start', '--role', 'vault', '--check-config'], environment)
+  assert.equal(code, 1)
+  for (const name of ['VAULT_DATABASE_URL', 'VAULT_WRAPPING_KEY', 'VAULT_ROLE_KEY'])
+    assert.ok(output.includes(`- ${name} stands in the environment`), output)
+  assert.ok(!output.includes(right['VAULT_WRAPPING_KEY']!))
+})
+
 test('a misspelt setting stops a start, and one of another role, another program or Kubernetes does not', async (t) => {
   const misspelt = {
     VAULT_DATABASE_CONNECTION_MAX: 'VAULT_DATABASE_CONNECTIONS_MAX',

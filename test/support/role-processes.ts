@@ -85,8 +85,10 @@ export async function startRoleProcesses(
   const postgres = await startTestPostgres(own, settings, { folder: database_folder ?? folder, installed })
   const at = await choosePlaces()
   const common = {
-    ...databaseEnvironment(postgres.server, postgres.secrets),
-    ...keyFiles(join(folder, 'keys'), postgres.secrets.environment),
+    ...secretFiles(join(folder, 'keys'), {
+      ...databaseEnvironment(postgres.server, postgres.secrets),
+      ...postgres.secrets.environment,
+    }),
     COFFER_MODE: 'sandbox',
     COFFER_LOG_LEVEL: 'warn',
     HOST: '127.0.0.1',
@@ -167,10 +169,10 @@ export async function startRoleProcesses(
 }
 
 /** As roles have their keys in earnest: each from a file. */
-function keyFiles(folder: string, keys: Record<string, string>): Record<string, string> {
+function secretFiles(folder: string, secrets: Record<string, string>): Record<string, string> {
   mkdirSync(folder, { mode: 0o700 })
   return Object.fromEntries(
-    Object.entries(keys).map(([name, value]) => {
+    Object.entries(secrets).map(([name, value]) => {
       const file = join(folder, name)
       writeFileSync(file, value, { mode: 0o600 })
       return [`${name}_FILE`, file]
