@@ -124,6 +124,8 @@ export function createServer(log: Log, options: ServerOptions): Server {
     ajv: {
       customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false },
     },
+    // All at the start: code is not made from text once requests come in (core/code-generation.ts).
+    serializerOpts: { compileValidators: true },
     clientErrorHandler: answerUnparsed,
     frameworkErrors(error, request, reply) {
       reply.header('request-id', request.id)

@@ -1,6 +1,7 @@
 /** What the `coffer` command does, each from its first line to the process's last. */
 
 import { createServer } from 'node:net'
+import { forbidCodeGeneration } from '@coffer/core/code-generation.ts'
 import { type ConfigOf, readConfig } from '@coffer/core/config.ts'
 import { createLog, type Log } from '@coffer/core/log.ts'
 import { migrate } from '@coffer/core/migrate.ts'
@@ -11,8 +12,9 @@ import { migrationsFolder } from './databases.ts'
 import { examine, printed } from './doctor.ts'
 import { openLogFile } from './log-file.ts'
 import type { RoleName } from './roles.ts'
+import { refuseUnsafeProcess } from './safe-process.ts'
 import { startSandbox } from './sandbox.ts'
-import { serve } from './serve.ts'
+import { modeOf, serve } from './serve.ts'
 import {
   everyProcess,
   handedOnSettings,
@@ -27,6 +29,7 @@ import {
 export type Listen = { host: string; port: number; data_directory: string }
 
 export async function startAll(listen: Listen): Promise<void> {
+  refuseUnsafeProcess('sandbox')
   await refuseWrongConfig('all', process.env)
   const config = readConfig(sandboxSettings, process.env)
   await refuseTakenPort(listen)
@@ -48,6 +51,7 @@ export async function startAll(listen: Listen): Promise<void> {
     },
     log,
   )
+  forbidCodeGeneration()
   const stop = stopOnSignal(log, config.COFFER_STOP_DEADLINE_MS, async () => {
     await sandbox.stop()
     await directory.close()
@@ -63,6 +67,7 @@ function givenSettings(config: ConfigOf<typeof sandboxSettings>): Record<string,
 }
 
 export async function startRole(name: RoleName, listen: Listen): Promise<void> {
+  refuseUnsafeProcess(modeOf(process.env))
   await refuseWrongConfig(name, process.env)
   const config = readConfig(roleProcessSettings, process.env)
   const log = createLog({
@@ -78,6 +83,7 @@ export async function startRole(name: RoleName, listen: Listen): Promise<void> {
     drain_ms: config.COFFER_DRAIN_MS,
   }
   const serving = await serve([name], process.env, listeners, log)
+  forbidCodeGeneration()
   stopOnSignal(log, config.COFFER_STOP_DEADLINE_MS, () => serving.stop())
   const { url, internal_url, admin_url } = serving
   log.info({ role: name, url, internal_url, admin_url, pid: process.pid }, 'started')

@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { isRunningOn } from './data-directory.ts'
 import { type DatabaseAddress, findDatabases, inspectDatabase } from './doctor-databases.ts'
+import { examineNode } from './node-release.ts'
 import { configProblems, type Startable } from './settings.ts'
 
 export type Finding = {
@@ -17,7 +18,6 @@ export type Finding = {
 type Listen = { host: string; port: number; data_directory: string }
 type Environment = Record<string, string | undefined>
 
-const nodeMajor = 26
 const diskWarningBytes = 2 * 1024 ** 3
 const diskFailedBytes = 256 * 1024 ** 2
 
@@ -46,10 +46,11 @@ export function printed(findings: Finding[]): string {
 }
 
 function checkNode(): Finding {
+  const check = 'Node'
   const found = process.versions.node
-  if (Number(found.split('.')[0]) >= nodeMajor) return { check: 'Node', status: 'ok', found }
-  const todo = `start it by \`npm run coffer\`, which brings Node ${nodeMajor}`
-  return { check: 'Node', status: 'failed', found, todo }
+  const { status, problem } = examineNode(found, new Date().toISOString().slice(0, 10))
+  if (problem === undefined) return { check, status, found }
+  return { check, status, found: problem, todo: 'start it by `npm run coffer`, which brings its own Node' }
 }
 
 async function checkConfig(what: Startable, environment: Environment): Promise<Finding[]> {

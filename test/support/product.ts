@@ -9,6 +9,7 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { flagsFor } from '../../main/server-flags.mjs'
 import { processesIn } from './processes.ts'
 
 /** A test, or a whole file through node:test's own `after`. */
@@ -44,9 +45,6 @@ export type StartOptions = {
 }
 
 const root = resolve(import.meta.dirname, '..', '..')
-/** As the launcher starts it. */
-const serverFlags = ['--disable-proto=delete', '--disable-sigusr1', '--no-addons']
-
 const endings = new WeakMap<Scope['after'] | Scope, (() => unknown)[]>()
 
 /** At the end of the scope, what was begun last first: node:test would go the other way. */
@@ -75,7 +73,7 @@ export type Command = { child: ChildProcess; output(): string; exited: Promise<E
 /** The `coffer` command in a process group of its own; it ends with the test process. */
 export function runCommand(scope: Scope, args: string[], environment: Record<string, string> = {}): Command {
   const { PORT: _port, COFFER_DATA_DIR: _folder, NODE_TEST_CONTEXT: _context, ...inherited } = process.env
-  const child = spawn(process.execPath, [...serverFlags, 'main/cli.ts', ...args], {
+  const child = spawn(process.execPath, [...flagsFor(args, environment), 'main/cli.ts', ...args], {
     cwd: root,
     env: { ...inherited, ...environment },
     detached: true,

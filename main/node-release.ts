@@ -1,0 +1,35 @@
+/**
+ * Which Node a start accepts. A release line that gets no more security fixes must not hold card numbers, however
+ * well everything still runs on it.
+ */
+
+/**
+ * The last day of fixes of each line that this version runs on. Source: the release schedule of the Node.js project
+ * (github.com/nodejs/Release). Lines that are newer than the table are taken as looked after.
+ */
+const lastDayOfFixes: Record<number, string> = { 24: '2028-04-30', 26: '2029-04-30' }
+/** The first that runs TypeScript as it is without a flag or a warning. */
+const oldest = { major: 24, minor: 12 }
+const warnedDaysBefore = 180
+
+export type NodeRelease = { status: 'ok' | 'warning' | 'failed'; problem?: string }
+
+/** @param version as in `process.versions.node`. @param today as in an ISO date. */
+export function examineNode(version: string, today: string): NodeRelease {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  if (major < oldest.major || (major === oldest.major && minor < oldest.minor))
+    return failed(`Node ${version} is older than ${oldest.major}.${oldest.minor}`)
+  const newestKnown = Math.max(...Object.keys(lastDayOfFixes).map(Number))
+  if (major > newestKnown) return { status: 'ok' }
+  const lastDay = lastDayOfFixes[major]
+  if (lastDay === undefined) return failed(`Node ${major} is no line with long-term support`)
+  if (today > lastDay) return failed(`Node ${major} gets no more security fixes since ${lastDay}`)
+  const days = (Date.parse(lastDay) - Date.parse(today)) / 86_400_000
+  return days > warnedDaysBefore
+    ? { status: 'ok' }
+    : { status: 'warning', problem: `Node ${major} gets security fixes until ${lastDay} only` }
+}
+
+function failed(problem: string): NodeRelease {
+  return { status: 'failed', problem }
+}

@@ -1,0 +1,74 @@
+/** What the operating system and Node are told about the processes of the roles. */
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { after, test } from 'node:test'
+import { flagsFor } from '../main/server-flags.mjs'
+import { startRoleProcesses } from './support/role-processes.ts'
+
+const root = resolve(import.meta.dirname, '..')
+const linux = { skip: process.platform !== 'linux' && 'reads /proc' }
+const roles = await startRoleProcesses({ after })
+const vault = roles.running('vault')!
+
+test('SEC-29: no signal opens a debugger in the vault', linux, async () => {
+  const listening = () => readFileSync(`/proc/${vault.pid}/net/tcp`, 'utf8').match(/ 0A /g)!.length
+  const before = listening()
+  process.kill(vault.pid, 'SIGUSR1')
+  const answer = await fetch(`${roles.at.vault.admin_url}/readyz`)
+  assert.equal(answer.status, 200)
+  assert.equal(listening(), before)
+  assert.doesNotMatch(vault.output(), /debugger/i)
+})
+
+test('SEC-33: neither command line nor environment of a role holds a secret', linux, () => {
+  const secrets = Object.entries(roles.postgres.secrets.environment).map(([name, value]) => ({ name, value }))
+  assert.ok(secrets.length > 5)
+  for (const place of ['access', 'vault', 'platform'] as const) {
+    const { pid } = roles.running(place)!
+    const seen = ['cmdline', 'environ'].map((file) => readFileSync(`/proc/${pid}/${file}`, 'utf8')).join('\0')
+    for (const { name, value } of secrets) assert.ok(!seen.includes(value.trim()), `${name} of ${place}`)
+    assert.doesNotMatch(seen, /BEGIN [A-Z ]*PRIVATE KEY|postgres(ql)?:\/\/[^\0]*:[^\0]*@/)
+  }
+})
+
+/** Under the flags of the launcher for a role. */
+function tried(code: string) {
+  const script = `try { ${code}; console.log('done') } catch (error) { console.log(error.code ?? error.name) }`
+  const flags = flagsFor(['start', '--role', 'vault'], {})
+  const child = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  })
+  assert.equal(child.status, 0, child.stderr)
+  return child.stdout.trim()
+}
+
+test('SEC-30: a role cannot start processes or workers, write files, load native code or reach __proto__', () => {
+  const denied = {
+    'a process': `(await import('node:child_process')).execFileSync('/bin/true')`,
+    'a worker': `new (await import('node:worker_threads')).Worker('1', { eval: true })`,
+    'a file': `(await import('node:fs')).writeFileSync('${join(roles.folder, 'written')}', 'x')`,
+    'an add-on': `process.dlopen({ exports: {} }, '${join(roles.folder, 'addon.node')}')`,
+    'a heap dump': `(await import('node:v8')).writeHeapSnapshot('${join(roles.folder, 'heap')}')`,
+    'a report': `process.report.writeReport('${join(roles.folder, 'report')}')`,
+    'a debugger': `(await import('node:inspector')).open(0)`,
+  }
+  for (const [what, code] of Object.entries(denied))
+    assert.match(tried(code), /^ERR_(ACCESS_DENIED|DLOPEN_DISABLED)/, what)
+  assert.equal(tried(`if (({}).__proto__ !== undefined) throw new Error('there')`), 'done')
+})
+
+test('SEC-29: a live role that is started past the launcher, without its flags, says what is missing', async (t) => {
+  const child = spawn(process.execPath, ['main/cli.ts', 'start', '--role', 'vault'], {
+    cwd: root,
+    env: { PATH: process.env['PATH'], COFFER_MODE: 'live' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  t.after(() => child.kill('SIGKILL'))
+  let output = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text))
+  assert.deepEqual(await once(child, 'close'), [1, null])
+  assert.match(output, /not fit for card numbers: .*--disable-sigusr1.*npm run coffer/)
+})
