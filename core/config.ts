@@ -52,6 +52,10 @@ export function secretKey(describe: string): Setting<Secret<string>> {
   }
 }
 
+export function optionalSecretKey(describe: string): Setting<Secret<string> | undefined> {
+  return { ...secretKey(describe), fallback: undefined }
+}
+
 /** Symmetric keys of 256 bits in base64, separated by commas; none where it is not set. */
 export function secretKeys(describe: string): Setting<Secret<string>[]> {
   const one = secretKey(describe)

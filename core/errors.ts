@@ -146,6 +146,16 @@ export const failures = {
   internal_error: { status: 500, title: 'Something went wrong on our side.', retryable: true },
   overloaded: { status: 503, title: 'Too much is going on; try again shortly.', retryable: true },
   unavailable: { status: 503, title: 'A part this operation needs is not available.', retryable: true },
+  vault_sealed: {
+    status: 503,
+    title: 'The vault is sealed: its custodians have not given their shares of the key yet.',
+    retryable: true,
+  },
+  keys_unavailable: {
+    status: 503,
+    title: 'The key provider does not open the keys that this needs.',
+    retryable: true,
+  },
   outcome_unknown: {
     status: 503,
     title: 'The result was not confirmed; send the same request with the same Idempotency-Key.',

@@ -127,7 +127,10 @@ const readyHealth = Type.Object({ status: Type.String(), warnings: Type.Array(Ty
 function healthRoutes(started: readonly Role[], state: { stopping: boolean }) {
   return async (server: Server) => {
     const open = { access: { open: true }, failures: [] } as const
-    const readiness = { access: { open: true }, failures: ['overloaded', 'unavailable'] } as const
+    const readiness = {
+      access: { open: true },
+      failures: ['overloaded', 'unavailable', 'vault_sealed', 'keys_unavailable'],
+    } as const
     server.get('/healthz', { config: open, schema: { hide: true, response: { 200: health } } }, async () => ({
       status: 'ok',
     }))

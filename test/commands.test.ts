@@ -120,7 +120,7 @@ test('--print-config shows each setting and where it is from, and of a secret it
   ]
   for (const secret of secrets) assert.ok(!output.includes(secret), 'a secret is shown')
   const { output: empty } = await coffer(t, ['start', '--role', 'vault', '--print-config'])
-  assert.match(empty, /^VAULT_WRAPPING_KEY=\(missing\)$/m)
+  assert.match(empty, /^VAULT_ROLE_KEY=\(missing\)$/m)
 })
 
 test('the guide names every setting', async () => {

@@ -1,7 +1,7 @@
 /** The vault: the only place where card numbers exist, and the only way out to PSPs. */
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
 import { auditFolderSetting, auditKeySetting, startAuditTrail } from '@coffer/core/audit-trail.ts'
-import { type ConfigOf, integer, oneOf, secret, secretKey, secretKeys } from '@coffer/core/config.ts'
+import { type ConfigOf, integer, oneOf, secret } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
@@ -20,7 +20,7 @@ import * as destinationRoutes from './forward/destinations/routes.ts'
 import { createForwards } from './forward/forwards.ts'
 import * as forwardRoutes from './forward/routes.ts'
 import { openKeyring } from './keys/keyring.ts'
-import { createLocalKeys } from './keys/local-keys.ts'
+import { cacheLimitsOf, keyConfigProblems, keySettings, openWrappingKeys } from './keys/provider.ts'
 import { outboxRoutes } from './outbox-routes.ts'
 
 export const settings = {
@@ -28,14 +28,14 @@ export const settings = {
   VAULT_DATABASE_URL: secret("PostgreSQL address of the vault's own database, service login"),
   VAULT_RELAY_DATABASE_URL: secret('the same database, relay login'),
   VAULT_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 10 }),
-  VAULT_WRAPPING_KEY: secretKey('32 bytes in base64: wraps the data keys'),
-  VAULT_PREVIOUS_WRAPPING_KEYS: secretKeys('wrapping keys that it followed: they unwrap, but wrap nothing'),
-  VAULT_FINGERPRINT_KEY: secretKey('32 bytes in base64: keys the hashes of card numbers'),
+  ...keySettings,
   VAULT_ROLE_KEY: roleKeySetting('vault'),
   VAULT_AUDIT_KEY: auditKeySetting('vault'),
   COFFER_AUDIT_FOLDER: auditFolderSetting,
   ...accessSettings,
 }
+
+export const check = keyConfigProblems
 
 const cvcSweepMs = 10_000
 
@@ -67,8 +67,13 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
   await database.check()
-  const wrappingKeys = createLocalKeys(config.VAULT_WRAPPING_KEY, config.VAULT_PREVIOUS_WRAPPING_KEYS)
-  const keyring = await openKeyring(database, wrappingKeys, config.VAULT_FINGERPRINT_KEY)
+  const keyring = await openKeyring({
+    database,
+    wrappingKeys: await openWrappingKeys(config),
+    fingerprintKey: config.VAULT_FINGERPRINT_KEY,
+    limits: cacheLimitsOf(config),
+    log,
+  })
   const access = connectToAccess({ role: 'vault', roleKey: config.VAULT_ROLE_KEY, config, log })
   const cvcLeases = createCvcLeases()
   const sweep = setInterval(() => cvcLeases.sweep(), cvcSweepMs)
@@ -101,12 +106,15 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await auditTrail.internalRoutes(server)
     },
     tokenCheck: access.tokenCheck,
-    ready: () => database.check(),
+    async ready() {
+      await database.check()
+      keyring.ready()
+    },
     warnings: auditTrail.warnings,
     async stop() {
       clearInterval(sweep)
       await Promise.all([cards.drain(), cardChanges.drain(), forwards.drain()])
-      await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop()])
+      await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop(), keyring.stop()])
       await auditTrail.stop()
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
     },

@@ -4,7 +4,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
-import type { TestPostgres } from '../test/support/postgres.ts'
+import { quietLog, type TestPostgres } from '../test/support/postgres.ts'
 import { createCards, type SerializeCard } from './cards/cards.ts'
 import { createCardChanges } from './cards/changes.ts'
 import type { Card, CardChange, NewCard } from './cards/schemas.ts'
@@ -31,7 +31,13 @@ export async function openTestKeyring(
   { wrapping, fingerprint }: RootKeys,
   previous: Secret<string>[] = [],
 ) {
-  return openKeyring(database, createLocalKeys(wrapping, previous), fingerprint)
+  return openKeyring({
+    database,
+    wrappingKeys: createLocalKeys(wrapping, previous),
+    fingerprintKey: fingerprint,
+    limits: { age_ms_max: 300_000, uses_max: 1_000_000 },
+    log: quietLog,
+  })
 }
 
 export async function openTestVault(

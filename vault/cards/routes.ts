@@ -4,6 +4,7 @@ import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency
 import { sendJsonText } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
+import { keyFailures } from '../keys/keyring.ts'
 import type { Cards } from './cards.ts'
 import type { CardChanges } from './changes.ts'
 import {
@@ -29,7 +30,13 @@ export function publicRoutes(cards: Cards, changes: CardChanges): Routes {
       {
         config: {
           access: { scope: 'cards:write' },
-          failures: ['card_number_in_wrong_field', 'card_number_invalid', 'card_expired', 'cvc_invalid'],
+          failures: [
+            'card_number_in_wrong_field',
+            'card_number_invalid',
+            'card_expired',
+            'cvc_invalid',
+            ...keyFailures,
+          ],
         },
         schema: {
           summary: 'Keep a card and get an id for it.',
@@ -49,7 +56,7 @@ export function publicRoutes(cards: Cards, changes: CardChanges): Routes {
     server.get(
       '/v1/cards',
       {
-        config: { access: { scope: 'cards:read' }, failures: [] },
+        config: { access: { scope: 'cards:read' }, failures: keyFailures },
         schema: {
           summary: 'Cards, newest first: all, those of a customer, or those of one number.',
           querystring: cardListQuery,
@@ -76,7 +83,7 @@ export function publicRoutes(cards: Cards, changes: CardChanges): Routes {
       {
         config: {
           access: { scope: 'cards:write' },
-          failures: ['not_found', 'card_number_in_wrong_field', 'card_expired'],
+          failures: ['not_found', 'card_number_in_wrong_field', 'card_expired', ...keyFailures],
         },
         schema: {
           summary: 'Change a card. What is left out stays, null clears; the id stays.',
@@ -97,7 +104,7 @@ export function publicRoutes(cards: Cards, changes: CardChanges): Routes {
     server.delete(
       '/v1/cards/:id',
       {
-        config: { access: { scope: 'cards:write' }, failures: ['not_found'] },
+        config: { access: { scope: 'cards:write' }, failures: ['not_found', ...keyFailures] },
         schema: {
           summary: 'Delete a card. It is found nowhere any more; its number is erased later.',
           params: cardId,
@@ -132,7 +139,10 @@ export function publicRoutes(cards: Cards, changes: CardChanges): Routes {
     server.post(
       '/v1/cards/:id/reveal',
       {
-        config: { access: { scope: 'cards:reveal' }, failures: ['not_found', 'card_number_in_wrong_field'] },
+        config: {
+          access: { scope: 'cards:reveal' },
+          failures: ['not_found', 'card_number_in_wrong_field', ...keyFailures],
+        },
         schema: {
           summary: 'The full card number. Recorded before it is answered.',
           params: cardId,

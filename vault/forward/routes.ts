@@ -13,6 +13,7 @@ import {
 import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Cards } from '../cards/cards.ts'
+import { keyFailures } from '../keys/keyring.ts'
 import type { Connections } from './connections.ts'
 import type { Forwards } from './forwards.ts'
 import { connection, connectionChange, connectionList, newConnection } from './schemas.ts'
@@ -26,7 +27,12 @@ export function publicRoutes(connections: Connections): Routes {
       {
         config: {
           access: { scope: 'admin' },
-          failures: ['card_number_in_wrong_field', 'connection_exists', 'destination_not_allowed'],
+          failures: [
+            'card_number_in_wrong_field',
+            'connection_exists',
+            'destination_not_allowed',
+            ...keyFailures,
+          ],
         },
         schema: { summary: 'Add an account at a PSP.', body: newConnection, response: { 201: connection } },
       },
@@ -74,7 +80,7 @@ export function publicRoutes(connections: Connections): Routes {
       {
         config: {
           access: { scope: 'admin' },
-          failures: ['not_found', 'card_number_in_wrong_field', 'destination_not_allowed'],
+          failures: ['not_found', 'card_number_in_wrong_field', 'destination_not_allowed', ...keyFailures],
         },
         schema: {
           summary: "Change an account's secret, address or settings; take it out of use or back into it.",
@@ -96,7 +102,7 @@ export function internalRoutes(deps: { cards: Cards; connections: Connections; f
       {
         config: {
           access: { service: ['platform'] },
-          failures: ['connection_not_found', 'destination_not_allowed'],
+          failures: ['connection_not_found', 'destination_not_allowed', ...keyFailures],
         },
         schema: { body: forwardCall, response: { 200: forwardResult } },
       },

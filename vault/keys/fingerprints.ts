@@ -2,9 +2,14 @@
  * The hashes by which card numbers are found. Each is made under the version of the fingerprint key that the database
  * says; while fingerprints get a new key, new numbers are written under the next one too. A statement that was made
  * for an earlier state is refused by the database, and made again.
+ *
+ * The provider opens the keys anew in the background; where it has not for as long as keys are kept, nothing is hashed.
  */
 import { createHmac, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
+import { Failure } from '@coffer/core/errors.ts'
+import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import { startRepeating } from '@coffer/core/repeating.ts'
 import type { FingerprintKeys } from './fingerprint-keys.ts'
 
 /** As columns of the statements that look a number up or add it. */
@@ -25,6 +30,7 @@ export type FingerprintKey = {
   numberHmac(merchantId: string, number: string): Buffer
 }
 
+/** While they are closed, each of them throws the Failure that `ready` throws. */
 export type Fingerprints = {
   readonly current: FingerprintKey
   hashesOf(merchantId: string, number: string): NumberHashes
@@ -33,21 +39,55 @@ export type Fingerprints = {
   version(version: number): FingerprintKey
   /** Takes notice of what the database says now. */
   refresh(): Promise<void>
+  /** @throws Failure keys_unavailable or vault_sealed while they are closed. */
+  ready(): void
+  /** Opens them now. @throws where it cannot, and another error than a Failure where they are another database's. */
+  open(): Promise<void>
+  stop(): Promise<void>
 }
 
 const cachedKeysMax = 10_000
+const retryMs = 1_000
 
 type State = { fingerprint_key_version: number; next_fingerprint_key_version: number | null }
 
-/** @param openKeys gives all versions that the database holds and that are not retired. */
+/**
+ * Open where the provider opens them; else it goes on trying. @throws where they are another database's.
+ * @param openKeys gives all versions that the database holds and that are not retired.
+ */
 export async function openFingerprints(
   database: Database,
   openKeys: () => Promise<FingerprintKeys>,
+  { age_ms_max, log }: { age_ms_max: number; log: Log },
 ): Promise<Fingerprints> {
   const known = new Map<number, FingerprintKey>()
   let current!: FingerprintKey
   let next: FingerprintKey | undefined
   let bodyKeys: FingerprintKey[] = []
+  let openedAtMs = Number.NEGATIVE_INFINITY
+  let closedBecause = new Failure('keys_unavailable')
+
+  const ageMs = () => performance.now() - openedAtMs
+  function ready(): void {
+    if (ageMs() >= age_ms_max) throw new Failure(closedBecause.code, { cause: closedBecause })
+  }
+
+  async function open(): Promise<void> {
+    const startedMs = performance.now()
+    try {
+      await learn()
+      await refresh()
+      openedAtMs = startedMs
+    } catch (error) {
+      if (error instanceof Failure) closedBecause = error
+      throw error
+    }
+  }
+
+  async function learn(): Promise<void> {
+    for (const [number, root] of await openKeys())
+      if (!known.has(number)) known.set(number, fingerprintKey(number, root))
+  }
 
   function version(wanted: number): FingerprintKey {
     const key = known.get(wanted)
@@ -58,24 +98,34 @@ export async function openFingerprints(
   async function refresh(): Promise<void> {
     const state = await findState(database)
     const wanted = [state.fingerprint_key_version, state.next_fingerprint_key_version ?? []].flat()
-    if (wanted.some((one) => !known.has(one)))
-      for (const [number, root] of await openKeys())
-        if (!known.has(number)) known.set(number, fingerprintKey(number, root))
+    if (wanted.some((one) => !known.has(one))) await learn()
     current = version(state.fingerprint_key_version)
     next =
       state.next_fingerprint_key_version === null ? undefined : version(state.next_fingerprint_key_version)
     bodyKeys = [current, ...[...known.values()].filter((key) => key !== current)]
   }
 
-  await refresh()
+  await open().catch((error: unknown) => {
+    if (!(error instanceof Failure)) throw error
+    log.warn({ error }, 'the vault has no keys yet')
+  })
+  const opening = startRepeating(async () => {
+    if (ageMs() >= age_ms_max / 2)
+      await open().catch((error: unknown) => log.warn({ error }, 'the fingerprint keys were not opened'))
+    return ageMs() < age_ms_max / 2 ? age_ms_max / 2 : Math.min(retryMs, age_ms_max / 20)
+  })
+
   return {
     get current() {
+      ready()
       return current
     },
     get bodyKeys() {
+      ready()
       return bodyKeys
     },
     hashesOf(merchantId, number) {
+      ready()
       return {
         number_hmac: current.numberHmac(merchantId, number),
         fingerprint_key_version: current.version,
@@ -85,6 +135,9 @@ export async function openFingerprints(
     },
     version,
     refresh,
+    ready,
+    open,
+    stop: () => opening.stop(),
   }
 }
 

@@ -1,126 +1,136 @@
 /**
  * The keys in use. Each merchant has a data key of its own; data keys and the keys of fingerprints stand in the
- * database, wrapped by a provider. Key objects are made once and kept, because making one costs more than using it.
+ * database, wrapped by a provider. A keyring is closed until the provider has opened the fingerprint keys, and again
+ * when it has not opened them anew for as long as keys are kept.
  */
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { type Id, newId } from '@coffer/core/ids.ts'
-import { gauge } from '@coffer/core/metrics.ts'
+import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Secret } from '@coffer/core/secret.ts'
 import { openFingerprintKeys } from './fingerprint-keys.ts'
 import { type Fingerprints, openFingerprints } from './fingerprints.ts'
+import { type CachedKey, type CacheLimits, createKeyCache } from './key-cache.ts'
 import * as queries from './queries.ts'
 import { dataKeyContext, type WrappingKeys } from './wrapping-keys.ts'
 
-export type DataKey = { data_key_id: Id<'dataKey'>; key: KeyObject }
+export type DataKey = { readonly data_key_id: Id<'dataKey'>; readonly key: KeyObject }
 
+/** While it is closed, each of them throws the Failure that `ready` throws. */
 export type Keyring = {
   /** The merchant's current data key, with one more use counted. Made where the merchant has none yet. */
   forEncryption(merchantId: string): DataKey | Promise<DataKey>
   forDecryption(merchantId: string, dataKeyId: string): DataKey | Promise<DataKey>
   /** The hashes of numbers, and the keys of those of request bodies. */
-  fingerprints: Fingerprints
+  readonly fingerprints: Fingerprints
+  /** @throws Failure keys_unavailable or vault_sealed while it is closed. */
+  ready(): void
+  /** Opens it now. @throws where it cannot, and another error than a Failure where it is not this database's. */
+  open(): Promise<void>
+  stop(): Promise<void>
 }
+
+export type KeyringDeps = {
+  database: Database
+  wrappingKeys: WrappingKeys
+  /** The first one, for a database from a time when it was kept in a file only. */
+  fingerprintKey: Secret<string> | undefined
+  limits: CacheLimits
+  log: Log
+}
+
+/** What a route that needs keys can answer. */
+export const keyFailures = ['vault_sealed', 'keys_unavailable'] as const
 
 /** Handed to this process at a time; lost uses after a restart are far fewer than the limit. */
 const usesBlock = 65_536
-const cachedKeysMax = 10_000
+const currentMax = 10_000
 
-type Current = DataKey & { uses_left: number }
-type Opened = DataKey & { opened_at_ms: number }
+/** What is left of a block stays this process's while the key itself has to be opened again. */
+type Current = { data_key_id: Id<'dataKey'>; uses_left: number; key: CachedKey | undefined }
 
-/** In the order they were opened. */
-let openedKeys: ReadonlyMap<string, { opened_at_ms: number }> = new Map()
-gauge(
-  'coffer_key_cache_age_seconds',
-  'Time since the oldest data key in memory was opened; 0 where there is none.',
-  [],
-  (age) => {
-    const oldest = openedKeys.values().next().value
-    age.set(oldest === undefined ? 0 : (performance.now() - oldest.opened_at_ms) / 1_000)
-  },
-)
-
-/**
- * @param fingerprintKey the first one, for a database from a time when it was kept in a file only.
- * @throws where the keys are not those that the database was written with, or the provider does not answer.
- */
-export async function openKeyring(
-  database: Database,
-  wrappingKeys: WrappingKeys,
-  fingerprintKey?: Secret<string>,
-): Promise<Keyring> {
-  const fingerprints = await openFingerprints(database, () =>
-    openFingerprintKeys(database, wrappingKeys, fingerprintKey),
-  )
-
+/** Open where the provider opens it; else it goes on trying. @throws where it is another database's. */
+export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
+  const { database, wrappingKeys, limits, log } = deps
+  const openKeys = () => openFingerprintKeys(database, wrappingKeys, deps.fingerprintKey)
+  const fingerprints = await openFingerprints(database, openKeys, { age_ms_max: limits.age_ms_max, log })
   const current = new Map<string, Current>()
-  const renewing = new Map<string, Promise<Current>>()
-  const unwrapped = new Map<string, Opened>()
-  const unwrapping = new Map<string, Promise<Opened>>()
-  openedKeys = unwrapped
+  const renewing = new Map<string, Promise<void>>()
 
-  async function renew(merchantId: string): Promise<Current> {
-    const reserved = await queries.reserveDataKeyUses(database, merchantId, usesBlock)
-    if (reserved !== undefined) return { ...(await openRow(merchantId, reserved)), uses_left: usesBlock }
-    const dataKeyId = newId('dataKey')
-    const wrapped = await wrappingKeys.wrap(randomBytes(32), dataKeyContext(merchantId, dataKeyId))
-    await queries.insertDataKey(database, merchantId, dataKeyId, wrapped)
-    return renew(merchantId)
+  async function unwrapRow(merchantId: string, row: queries.DataKeyRow): Promise<KeyObject> {
+    const bytes = await wrappingKeys.unwrap(row, dataKeyContext(merchantId, row.data_key_id))
+    const key = createSecretKey(bytes)
+    bytes.fill(0)
+    return key
   }
 
-  /** However many ask for a key at once, it is unwrapped once. */
-  function openRow(merchantId: string, row: queries.DataKeyRow): Opened | Promise<Opened> {
-    const cacheKey = `${merchantId}|${row.data_key_id}`
-    return (
-      unwrapped.get(cacheKey) ??
-      shared(unwrapping, cacheKey, async () => {
-        const bytes = await wrappingKeys.unwrap(row, dataKeyContext(merchantId, row.data_key_id))
-        const opened = {
-          data_key_id: row.data_key_id,
-          key: createSecretKey(bytes),
-          opened_at_ms: performance.now(),
-        }
-        bytes.fill(0)
-        return remember(unwrapped, cacheKey, opened)
-      })
-    )
+  async function unwrapById(merchantId: string, dataKeyId: string): Promise<KeyObject | undefined> {
+    const row = await queries.findDataKey(database, merchantId, dataKeyId)
+    return row === undefined ? undefined : unwrapRow(merchantId, row)
+  }
+
+  const cache = createKeyCache({ limits, log, unwrapAgain: unwrapById })
+
+  function openById(merchantId: string, dataKeyId: Id<'dataKey'>): Promise<CachedKey> {
+    return cache.open(merchantId, dataKeyId, async () => {
+      const key = await unwrapById(merchantId, dataKeyId)
+      if (key === undefined) throw new Error(`there is no data key ${dataKeyId}`)
+      return key
+    })
+  }
+
+  /** Sees that there are uses for this process first, and then to the key: uses are not lost where it does not open. */
+  async function renew(merchantId: string): Promise<void> {
+    const known = current.get(merchantId)
+    if (known !== undefined && known.uses_left > 0) {
+      known.key = await openById(merchantId, known.data_key_id)
+      return
+    }
+    const reserved = await queries.reserveDataKeyUses(database, merchantId, usesBlock)
+    if (reserved === undefined) {
+      const dataKeyId = newId('dataKey')
+      const wrapped = await wrappingKeys.wrap(randomBytes(32), dataKeyContext(merchantId, dataKeyId))
+      await queries.insertDataKey(database, merchantId, dataKeyId, wrapped)
+      return renew(merchantId)
+    }
+    const { data_key_id } = reserved
+    if (current.size >= currentMax) current.delete(current.keys().next().value as string)
+    const taken: Current = { data_key_id, uses_left: usesBlock, key: cache.get(merchantId, data_key_id) }
+    current.set(merchantId, taken)
+    taken.key ??= await cache.open(merchantId, data_key_id, () => unwrapRow(merchantId, reserved))
+  }
+
+  /** However many ask at once, it is done once. */
+  function renewed(merchantId: string): Promise<void> {
+    let renewal = renewing.get(merchantId)
+    if (renewal === undefined) {
+      renewal = renew(merchantId).finally(() => renewing.delete(merchantId))
+      renewing.set(merchantId, renewal)
+    }
+    return renewal
   }
 
   const keyring: Keyring = {
     fingerprints,
     forEncryption(merchantId) {
+      fingerprints.ready()
       const known = current.get(merchantId)
-      if (known !== undefined && known.uses_left-- > 0) return known
-      return shared(renewing, merchantId, async () =>
-        remember(current, merchantId, await renew(merchantId)),
-      ).then(() => keyring.forEncryption(merchantId))
+      if (known?.key !== undefined && known.uses_left > 0 && cache.use(known.key)) {
+        known.uses_left--
+        return known.key
+      }
+      return renewed(merchantId).then(() => keyring.forEncryption(merchantId))
     },
     forDecryption(merchantId, dataKeyId) {
-      const known = unwrapped.get(`${merchantId}|${dataKeyId}`)
-      if (known !== undefined) return known
-      return queries.findDataKey(database, merchantId, dataKeyId).then((row) => openRow(merchantId, row))
+      fingerprints.ready()
+      return cache.get(merchantId, dataKeyId) ?? openById(merchantId, dataKeyId as Id<'dataKey'>)
+    },
+    ready: fingerprints.ready,
+    open: fingerprints.open,
+    async stop() {
+      cache.stop()
+      await fingerprints.stop()
     },
   }
   return keyring
-}
-
-function remember<Value>(cache: Map<string, Value>, name: string, value: Value): Value {
-  if (cache.size >= cachedKeysMax) cache.delete(cache.keys().next().value as string)
-  cache.set(name, value)
-  return value
-}
-
-/** The work of that name that is under way, or else this. */
-function shared<Value>(
-  underWay: Map<string, Promise<Value>>,
-  name: string,
-  work: () => Promise<Value>,
-): Promise<Value> {
-  let promise = underWay.get(name)
-  if (promise === undefined) {
-    promise = work().finally(() => underWay.delete(name))
-    underWay.set(name, promise)
-  }
-  return promise
 }

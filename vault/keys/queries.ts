@@ -43,16 +43,14 @@ export async function findDataKey(
   database: Database,
   merchantId: string,
   dataKeyId: string,
-): Promise<DataKeyRow> {
+): Promise<DataKeyRow | undefined> {
   const rows = await database.read<DataKeyRow>([merchantId], {
     name: 'find_data_key',
     text: `select data_key_id, wrapped_key, wrapping_key_id from data_keys
            where merchant_id = $1 and data_key_id = $2`,
     values: [merchantId, dataKeyId],
   })
-  const row = rows[0]
-  if (row === undefined) throw new Error(`there is no data key ${dataKeyId}`)
-  return row
+  return rows[0]
 }
 
 /** Stores the value where there is none, and gives the one that is stored. */
