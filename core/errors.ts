@@ -110,6 +110,11 @@ export const failures = {
     retryable: false,
   },
   card_number_invalid: { status: 422, title: 'The card number is not valid.', retryable: false },
+  bank_account_invalid: {
+    status: 422,
+    title: 'The number of the bank account is not valid.',
+    retryable: false,
+  },
   card_expired: { status: 422, title: 'The card has expired.', retryable: false },
   cvc_invalid: { status: 422, title: 'The CVC does not have the length this brand uses.', retryable: false },
   card_not_found: { status: 422, title: 'There is no such card.', retryable: false },

@@ -32,6 +32,9 @@ export const scopes = [
   'cards:read',
   'cards:write',
   'cards:reveal',
+  'tokens:read',
+  'tokens:write',
+  'tokens:reveal',
   'payments:read',
   'payments:write',
   'forward:read',
@@ -254,7 +257,7 @@ function authorize(
 }
 
 function rateClassOf(method: string, scope: Scope): RateClass {
-  if (scope === 'cards:reveal') return 'reveal'
+  if (scope === 'cards:reveal' || scope === 'tokens:reveal') return 'reveal'
   return method === 'GET' || method === 'HEAD' ? 'read' : 'write'
 }
 

@@ -1,13 +1,14 @@
 /**
  * Ids: a prefix that tells the kind, 48 bits of time in milliseconds, then random bits, in lower-case
  * Crockford base32. Ids of one process are in order of creation to the millisecond, so indexes grow at their
- * end. Card ids carry 128 random bits (a UUID does not have that many), the others 80.
+ * end. Ids of cards and tokens carry 128 random bits (a UUID does not have that many), the others 80.
  */
 import { randomFillSync } from 'node:crypto'
 
 export const idPrefixes = {
   card: 'card_',
   cardVersion: 'cver_',
+  token: 'tok_',
   fingerprint: 'fpr_',
   forward: 'fwd_',
   payment: 'pay_',
@@ -30,7 +31,7 @@ export type Id<Kind extends IdKind> = `${(typeof idPrefixes)[Kind]}${string}`
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
 const timeLength = 10
-const randomLength = (kind: IdKind) => (kind === 'card' ? 26 : 16)
+const randomLength = (kind: IdKind) => (kind === 'card' || kind === 'token' ? 26 : 16)
 
 // Random bytes are taken in blocks: one call into the operating system serves hundreds of ids.
 const block = Buffer.allocUnsafeSlow(4096)

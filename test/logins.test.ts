@@ -74,6 +74,7 @@ test("the vault's relay sees the outbox, what is due to be removed, and which ke
     idempotency_records: 'select delete',
     cards: 'select update',
     card_versions: 'select update',
+    tokens: 'select update',
     audit_records: 'select insert',
     audit_chains: 'select update',
     audit_seals: 'select insert',
@@ -87,7 +88,7 @@ test("the vault's relay sees the outbox, what is due to be removed, and which ke
     instruments: 'select delete',
     connections: 'select update',
   })
-  for (const table of ['cards', 'card_versions', 'instruments', 'connections', 'forwards'])
+  for (const table of ['cards', 'card_versions', 'tokens', 'instruments', 'connections', 'forwards'])
     await assert.rejects(postgres.query(login, `select * from ${table}`), denied, table)
   await assert.rejects(postgres.query(login, 'select response_body from idempotency_records'), denied)
   await assert.rejects(postgres.query(login, 'select body_hmac from idempotency_records'), denied)

@@ -17,10 +17,12 @@ import * as paymentReads from '../platform/payments/read-queries.ts'
 import { claimDue } from '../platform/payments/resolver-queries.ts'
 import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
 import * as cardChanges from '../vault/cards/change-queries.ts'
-import { eraseDeleted, eraseStatement } from '../vault/cards/erasing.ts'
+import { eraseStatement as eraseCard, eraseDeletedCards } from '../vault/cards/erasing.ts'
 import * as cards from '../vault/cards/queries.ts'
 import * as forwards from '../vault/forward/forward-queries.ts'
 import * as keys from '../vault/keys/queries.ts'
+import { eraseDeletedTokens, eraseStatement as eraseToken } from '../vault/tokens/erasing.ts'
+import * as tokens from '../vault/tokens/queries.ts'
 import { type Login, startTestPostgres } from './support/postgres.ts'
 
 const postgres = await startTestPostgres({ after })
@@ -61,7 +63,7 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey =
-  /card_id|number_hmac|idempotency_key|attempt_id|payment_id|event_id|key_id|connection_id|resolve_at|revoked_at/
+  /card_id|token_id|number_hmac|idempotency_key|attempt_id|payment_id|event_id|key_id|connection_id|resolve_at|revoked_at/
 
 const one = [{}] as never
 const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
@@ -90,6 +92,23 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   ],
   ['deleteCards', 'coffer_vault_service', (database) => cardChanges.deleteCards(database, one)],
   ['recordCvcs', 'coffer_vault_service', (database) => cardChanges.recordCvcs(database, one)],
+  [
+    'insertTokens',
+    'coffer_vault_service',
+    (database) => tokens.insertTokens(database, [{ token: {} }] as never),
+  ],
+  ['findTokens', 'coffer_vault_service', (database) => tokens.findTokens(database, one)],
+  [
+    'listTokens',
+    'coffer_vault_service',
+    (database) => tokens.listTokens(database, 'mer_', {}, undefined, 10),
+  ],
+  [
+    'listTokens by customer',
+    'coffer_vault_service',
+    (database) => tokens.listTokens(database, 'mer_', { customer: 'c' }, undefined, 10),
+  ],
+  ['deleteTokens', 'coffer_vault_service', (database) => tokens.deleteTokens(database, one)],
   ['insertForwards', 'coffer_vault_service', (database) => forwards.insertForwards(database, one)],
   ['endForwards', 'coffer_vault_service', (database) => forwards.endForwards(database, one)],
   ['findDataKey', 'coffer_vault_service', (database) => keys.findDataKey(database, 'mer_', 'dek_')],
@@ -120,20 +139,24 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   ['appendEvents', 'coffer_platform_relay', (database) => events.appendEvents(database, one, 1n, 'holder')],
 ]
 
-test('cards to erase are found by when they were deleted, and each is erased by its key', async () => {
-  const [statement] = await statementsOf((database) => eraseDeleted(database))
-  const nodes = await planOf('coffer_vault_relay', statement!)
-  assert.ok(
-    nodes.some((node) => /deleted_at/.test(node['Index Cond'] ?? '')),
-    JSON.stringify(nodes),
-  )
-  const erasing = eraseStatement({ merchant_id: 'mer_1', card_id: 'card_1' })
-  for (const node of await planOf('coffer_vault_relay', erasing)) {
-    assert.notEqual(node['Node Type'], 'Seq Scan', JSON.stringify(node))
-    if (/Index/.test(node['Node Type']))
-      assert.match(node['Index Cond'] ?? '', wholeKey, JSON.stringify(node))
-  }
-})
+const erased = [
+  ['cards', eraseDeletedCards, eraseCard({ merchant_id: 'mer_1', card_id: 'card_1' })],
+  ['tokens', eraseDeletedTokens, eraseToken({ merchant_id: 'mer_1', token_id: 'tok_1' })],
+] as const
+for (const [kind, erase, statement] of erased)
+  test(`${kind} to erase are found by when they were deleted, and each is erased by its key`, async () => {
+    const [find] = await statementsOf((database) => erase(database))
+    const nodes = await planOf('coffer_vault_relay', find!)
+    assert.ok(
+      nodes.some((node) => /deleted_at/.test(node['Index Cond'] ?? '')),
+      JSON.stringify(nodes),
+    )
+    for (const node of await planOf('coffer_vault_relay', statement)) {
+      assert.notEqual(node['Node Type'], 'Seq Scan', JSON.stringify(node))
+      if (/Index/.test(node['Node Type']))
+        assert.match(node['Index Cond'] ?? '', wholeKey, JSON.stringify(node))
+    }
+  })
 
 for (const [name, login, run] of hot)
   test(`${name} finds its rows by whole keys, also where its tables were empty when it was planned`, async () => {

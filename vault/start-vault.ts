@@ -11,8 +11,9 @@ import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import { type Cards, createCards } from './cards/cards.ts'
 import { type CardChanges, createCardChanges } from './cards/changes.ts'
-import { startErasing } from './cards/erasing.ts'
+import { eraseDeletedCards } from './cards/erasing.ts'
 import * as cardRoutes from './cards/routes.ts'
+import { startErasing } from './erasing.ts'
 import { type Connections, createConnections } from './forward/connections.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
 import { createDestinations, type Destinations } from './forward/destinations/destinations.ts'
@@ -22,6 +23,10 @@ import * as forwardRoutes from './forward/routes.ts'
 import { openKeyring } from './keys/keyring.ts'
 import { cacheLimitsOf, keyConfigProblems, keySettings, openWrappingKeys } from './keys/provider.ts'
 import { outboxRoutes } from './outbox-routes.ts'
+import { createRevealRecords } from './reveal-records.ts'
+import { eraseDeletedTokens } from './tokens/erasing.ts'
+import * as tokenRoutes from './tokens/routes.ts'
+import { createTokens, type Tokens } from './tokens/tokens.ts'
 
 export const settings = {
   COFFER_MODE: oneOf('what this deployment is for', ['sandbox', 'live']),
@@ -43,11 +48,13 @@ const cvcSweepMs = 10_000
 export function publicRoutes(parts: {
   cards: Cards
   cardChanges: CardChanges
+  tokens: Tokens
   connections: Connections
   destinations: Destinations
 }): Routes {
   return async (server) => {
     await cardRoutes.publicRoutes(parts.cards, parts.cardChanges)(server)
+    await tokenRoutes.publicRoutes(parts.tokens)(server)
     await forwardRoutes.publicRoutes(parts.connections)(server)
     await destinationRoutes.publicRoutes(parts.destinations)(server)
   }
@@ -77,9 +84,11 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const access = connectToAccess({ role: 'vault', roleKey: config.VAULT_ROLE_KEY, config, log })
   const cvcLeases = createCvcLeases()
   const sweep = setInterval(() => cvcLeases.sweep(), cvcSweepMs)
-  const cardsDeps = { database, keyring, clock: systemClock, cvcLeases }
+  const revealRecords = createRevealRecords(database)
+  const cardsDeps = { database, keyring, clock: systemClock, cvcLeases, revealRecords }
   const cards = createCards(cardsDeps)
   const cardChanges = createCardChanges({ ...cardsDeps, cards })
+  const tokens = createTokens(cardsDeps)
   const allowLoopback = config.COFFER_MODE === 'sandbox'
   const connections = createConnections({ database, keyring, allowLoopback })
   const destinations = createDestinations({ database, keyring, clock: systemClock, allowLoopback })
@@ -95,11 +104,11 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
   const outboxAge = startOutboxAge(relayDatabase, 'vault')
-  const erasing = startErasing(relayDatabase, log)
+  const erasing = startErasing(relayDatabase, log, [eraseDeletedCards, eraseDeletedTokens])
 
   return {
     name: 'vault',
-    publicRoutes: publicRoutes({ cards, cardChanges, connections, destinations }),
+    publicRoutes: publicRoutes({ cards, cardChanges, tokens, connections, destinations }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)
@@ -113,7 +122,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     warnings: auditTrail.warnings,
     async stop() {
       clearInterval(sweep)
-      await Promise.all([cards.drain(), cardChanges.drain(), forwards.drain()])
+      await Promise.all([cards.drain(), cardChanges.drain(), tokens.drain(), forwards.drain()])
+      await revealRecords.drain()
       await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop(), keyring.stop()])
       await auditTrail.stop()
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])

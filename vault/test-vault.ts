@@ -11,6 +11,8 @@ import type { Card, CardChange, NewCard } from './cards/schemas.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
 import { openKeyring } from './keys/keyring.ts'
 import { createLocalKeys } from './keys/local-keys.ts'
+import { createRevealRecords } from './reveal-records.ts'
+import { createTokens } from './tokens/tokens.ts'
 
 export function newRootKey(): Secret<string> {
   return new Secret(randomBytes(32).toString('base64'))
@@ -48,10 +50,12 @@ export async function openTestVault(
   const keyring = await openTestKeyring(database, rootKeysOf(postgres))
   const cvcLeases = createCvcLeases()
   const clock = { now: () => new Date('2026-11-22T12:00:00.123Z') }
-  const deps = { database, keyring, clock, cvcLeases }
+  const revealRecords = createRevealRecords(database)
+  const deps = { database, keyring, clock, cvcLeases, revealRecords }
   const cards = createCards(deps)
   const changes = createCardChanges({ ...deps, cards })
-  return { database, keyring, cvcLeases, cards, changes }
+  const tokens = createTokens(deps)
+  return { database, keyring, cvcLeases, cards, changes, tokens }
 }
 
 export type TestVault = Awaited<ReturnType<typeof openTestVault>>

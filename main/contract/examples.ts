@@ -78,6 +78,7 @@ export const acceptedValues: Values = {
 /** Which kind of id the first parameter of a path is. */
 const idOf: Record<string, IdKind> = {
   cards: 'card',
+  tokens: 'token',
   connections: 'connection',
   destinations: 'destination',
   payments: 'payment',

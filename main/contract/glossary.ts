@@ -5,6 +5,8 @@
 import type { JsonSchema } from './declared-routes.ts'
 
 const meanings: Record<string, string> = {
+  account_number: 'Beside a routing number, up to 17 digits.',
+  account_type: 'Where it is known.',
   amount: 'In minor units of the currency: 1999 EUR is 19.99 euros.',
   amount_authorized: 'What the issuer has promised, in minor units.',
   amount_captured: 'What has been taken, in minor units.',
@@ -12,6 +14,7 @@ const meanings: Record<string, string> = {
   at: 'RFC 3339, in UTC.',
   attempts: 'Each try at a PSP, oldest first.',
   billing_address: 'As the issuer knows it; some PSPs pass it on for checking.',
+  bank_account: 'What may be shown of it; null for a `text`.',
   base_url: 'The only origin requests of this connection go to.',
   bin: 'The first digits, which tell the issuer: eight or six, by the brand and the length of the number.',
   brand: 'The card network.',
@@ -43,6 +46,8 @@ const meanings: Record<string, string> = {
   'failure.message': 'More of it, for people.',
   failure: 'Why the payment failed without reaching the issuer, null where it did not.',
   fingerprint: 'The same for every card of yours with the same number.',
+  holder_name: 'Whose account it is.',
+  iban: 'International bank account number, ISO 13616.',
   id: 'Names the object; it never changes.',
   initiator: '`customer`: the cardholder is there. `merchant`: nobody is, so nobody can authenticate.',
   key_id: 'The id of the API key that was used.',
@@ -70,12 +75,16 @@ const meanings: Record<string, string> = {
   request_id: 'The `Request-Id` of the answer.',
   result: 'What became of it.',
   revoked_at: 'RFC 3339; null while the key is good.',
+  'revealed_token.data': 'All that was kept.',
+  routing_number: 'Of a bank in the United States (ABA).',
   scopes: 'What the key may do.',
   settings: 'What the connector of that PSP asks for.',
   source_address: 'Where the request came from.',
   state: 'State, province or region.',
   status: 'Where it stands.',
+  'token.type': 'What it keeps.',
   updated_at: 'RFC 3339, in UTC.',
+  value: 'The text itself.',
   version: 'The id of the current version of the card data.',
 }
 

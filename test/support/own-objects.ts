@@ -13,6 +13,10 @@ type Make = (api: Api) => Promise<string>
 /** By the part of the path in front of the id, as in `/v1/cards/:id`. */
 const makers: Record<string, Make> = {
   cards: async (api) => (await api.card()).id,
+  tokens: async (api) => {
+    const body = { type: 'text', data: { value: randomUUID() } }
+    return (await api.call<{ id: string }>('POST', '/v1/tokens', { body })).body.id
+  },
   payments: async (api) => (await api.createPayment({ card: await ownId(api, 'cards') })).body.id,
   operations: async (api) => {
     const path = `/v1/payments/${await ownId(api, 'payments')}/refunds`
@@ -50,11 +54,13 @@ export const idFields: Record<string, string> = {
   merchant: 'merchants',
   object: 'cards',
   operation: 'operations',
+  token: 'tokens',
 }
 
 /** Text fields that hold no id of ours: the merchant's own words, card data, and places in a list. */
 export const plainFields = new Set(
-  `object_id number cvc cardholder_name line1 line2 city region state postal_code country phone email customer currency
+  `object_id number cvc cardholder_name iban routing_number account_number
+   holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
    created_before from to after cursor limit origin path_prefix certificate private_key`.split(/\s+/),
 )

@@ -23,6 +23,9 @@ export const knownValues: KnownValues = {
   exp_year: fc.integer({ min: 2030, max: 2099 }),
   origin: fc.uuid().map((name) => `https://${name}.example.com`),
   amount: fc.integer({ min: 100, max: 99_999 }),
+  iban: fc.constantFrom('DE89370400440532013000', 'GB29 NWBK 6016 1331 9268 19'),
+  routing_number: fc.constant('011000015'),
+  account_number: fc.constantFrom('000123456789', '1234'),
   country: fc.constantFrom('BE', 'DE', 'JP', 'US'),
   currency: fc.constantFrom('EUR', 'USD', 'GBP'),
   psp: fc.constant('stripe'),
@@ -43,7 +46,9 @@ export function validRequest(route: PublicRoute, id: string, known: KnownValues)
   const path = route.url.replace(/:[a-z_]+/g, id)
   const query = route.query === undefined ? fc.constant({}) : valueFor(route.query, known)
   const body =
-    route.body === undefined ? fc.constant(undefined) : valueFor(route.body, known).map(withWholeExpiry)
+    route.body === undefined
+      ? fc.constant(undefined)
+      : valueFor(route.body, known).map(withWholeExpiry).map(withOneSecret)
   return fc.record({ path: fc.constant(path), query, body }) as fc.Arbitrary<ValidRequest>
 }
 
@@ -53,6 +58,21 @@ function withWholeExpiry(body: unknown): unknown {
   if ((exp_month === undefined) === (exp_year === undefined)) return body
   return { ...(body as object), exp_month: exp_month ?? 12, exp_year: exp_year ?? 2049 }
 }
+
+/** A token's data are of its type: a text, an account by its IBAN, or one in the United States. */
+function withOneSecret(body: unknown): unknown {
+  const { type, data } = body as { type?: unknown; data?: Record<string, unknown> }
+  if (data === undefined || (type !== 'text' && type !== 'bank_account')) return body
+  const { value = 'a text', iban, routing_number, account_number, ...holder } = data
+  const account = iban === undefined ? { routing_number, account_number } : { iban }
+  const whole = { routing_number: '011000015', account_number: '1234' }
+  const kept =
+    type === 'text' ? { value } : { ...(iban === undefined ? whole : {}), ...defined(account), ...holder }
+  return { ...(body as object), data: kept }
+}
+
+const defined = (object: Record<string, unknown>) =>
+  Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined))
 
 function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<unknown> {
   if ('const' in schema) return fc.constant(schema.const)

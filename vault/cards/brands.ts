@@ -3,6 +3,8 @@
  * Ranges, lengths and CVC lengths as published in the credit-card-type data set (version 10.3.0), but JCB's
  * older ranges also have 15 digits. How much of a number may be shown follows PCI SSC FAQ 1091.
  */
+import { passesLuhn } from '@coffer/core/card-number-detector.ts'
+
 type Range = number | [first: number, last: number]
 export type Brand = { brand: string; prefixes: Range[]; lengths: number[]; cvc_length: number }
 
@@ -206,6 +208,12 @@ export function brandOf(number: string): Brand | undefined {
       if (prefix >= range.first && prefix <= range.last) return range.brand
   }
   return undefined
+}
+
+/** The brand of a number that could be a card's: known, as long as that brand's are, with a right check digit. */
+export function brandOfCardNumber(number: string): Brand | undefined {
+  const brand = brandOf(number)
+  return brand?.lengths.includes(number.length) && passesLuhn(number) ? brand : undefined
 }
 
 /** Every row of a brand has the same. */

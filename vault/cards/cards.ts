@@ -6,20 +6,27 @@ import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
+import { pageOfList } from '../cursors.ts'
 import type { CvcLeases } from '../forward/cvc-leases.ts'
 import { type FingerprintKey, type NumberHashes, withEachBodyKey } from '../keys/fingerprints.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
+import type { RevealRecords } from '../reveal-records.ts'
 import { billingAddressOf } from './billing-address.ts'
 import { binOf } from './brands.ts'
-import { cardOfCursor, cursorOf } from './cursors.ts'
 import * as queries from './queries.ts'
 import type { Card, NewCard, RevealedCard } from './schemas.ts'
 import { refuseCardNumberIn, validateNewCard } from './validation.ts'
 
 export type Cards = ReturnType<typeof createCards>
 
-export type CardsDeps = { database: Database; keyring: Keyring; clock: Clock; cvcLeases: CvcLeases }
+export type CardsDeps = {
+  database: Database
+  keyring: Keyring
+  clock: Clock
+  cvcLeases: CvcLeases
+  revealRecords: RevealRecords
+}
 
 type Inserted = Exclude<queries.CardInserted, { verdict: 'hashed_for_another_state' }>
 type Unhashed = Omit<queries.CardInsert, keyof NumberHashes | 'body_hmac'>
@@ -40,13 +47,6 @@ export function createCards(deps: CardsDeps) {
     write: (entries) => queries.findCards(deps.database, entries),
     batch_max: 128,
     in_flight_max: 2,
-    queue_max: 4_000,
-  })
-  const reveals: GroupCommit<queries.RevealRecord, true> = createGroupCommit({
-    name: 'cards.reveal',
-    write: (entries) => queries.insertRevealRecords(deps.database, entries),
-    batch_max: 128,
-    in_flight_max: 1,
     queue_max: 4_000,
   })
 
@@ -124,8 +124,14 @@ export function createCards(deps: CardsDeps) {
       const row = await find(caller.merchant_id, cardId)
       const dataKey = await deps.keyring.forDecryption(row.merchant_id, row.data_key_id)
       const number = unseal(dataKey, cardNumberPlace(row), row.number_encrypted)
-      const audit = { ...caller, audit_id: newId('audit'), card_id: row.card_id, reason }
-      await reveals.add({ ...audit, number_encrypted: row.number_encrypted })
+      await deps.revealRecords.add({
+        ...caller,
+        audit_id: newId('audit'),
+        action: 'card.reveal',
+        object_id: row.card_id,
+        reason,
+        encrypted: row.number_encrypted,
+      })
       return {
         id: row.card_id,
         object: 'revealed_card',
@@ -145,18 +151,14 @@ export function createCards(deps: CardsDeps) {
       filter: queries.CardFilter,
       page: { cursor: string | undefined; limit: number },
     ): Promise<{ data: Card[]; next_cursor: string | null }> {
-      const keys = deps.keyring.fingerprints.bodyKeys.map((key) => key.bodyKey)
-      const before =
-        page.cursor === undefined ? undefined : cardOfCursor(keys, merchantId, filter, page.cursor)
-      // One more than asked for tells whether there is a next page.
-      const rows = await queries.listCards(deps.database, merchantId, filter, before, page.limit + 1)
-      const data = rows.slice(0, page.limit).map(cardOf)
-      const last = rows.length > page.limit ? data.at(-1) : undefined
-      return { data, next_cursor: last ? cursorOf(keys[0]!, merchantId, filter, last.id) : null }
+      const list = { of: 'card', merchant_id: merchantId, filter } as const
+      const find = (before: string | undefined, limit: number) =>
+        queries.listCards(deps.database, merchantId, filter, before, limit)
+      return pageOfList(deps.keyring.fingerprints, list, page, find, cardOf)
     },
 
     async drain(): Promise<void> {
-      await Promise.all([creations.drain(), lookups.drain(), reveals.drain()])
+      await Promise.all([creations.drain(), lookups.drain()])
     },
   }
 }

@@ -7,7 +7,7 @@ import { addressText, type CardRow } from './queries.ts'
 
 /** What every change is recorded with. */
 type Recorded = Caller & { card_id: string; audit_id: string }
-type Keyed = { idempotency_key: string | null; body_hmac: Buffer | null; response_body: string }
+export type Keyed = { idempotency_key: string | null; body_hmac: Buffer | null; response_body: string }
 
 export type CardUpdate = Recorded &
   Keyed & {
@@ -26,27 +26,27 @@ export type Written =
   | { verdict: 'body_differs' }
   | undefined
 
-type WrittenRow = {
+export type WrittenRow = {
   written: boolean
   same_body: boolean | null
   response_status: number | null
   response_body: string | null
 }
 
-const knownKey = (operation: string) => `known as materialized (
+export const knownKey = (operation: string) => `known as materialized (
     select body_hmac = $8::bytea as same_body, response_status, response_body from idempotency_records
     where merchant_id = $1 and operation = '${operation}' and idempotency_key = $7
   )`
 
 /** A key that another batch takes at this moment fails the statement, and with it what the key stands for. */
-const keptKey = (operation: string) => `kept_key as (
+export const keptKey = (operation: string, status = 200, body = '$9::text') => `kept_key as (
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id,
       response_status, response_body, expires_at)
-    select $1, '${operation}', $7, $8::bytea, $2, 200, $9::text, now() + interval '24 hours'
+    select $1, '${operation}', $7, $8::bytea, $2, ${status}, ${body}, now() + interval '24 hours'
     from changed where $7::text is not null
   )`
 
-const addedAudit = (action: string, hash = 'null::bytea', changed = 'null') => `added_audit as (
+export const addedAudit = (action: string, hash = 'null::bytea', changed = 'null') => `added_audit as (
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address,
       result, ciphertext_hash, reason)
     select $3, $1, $4, $5, '${action}', $2, $6, $10, 'done', ${hash}, ${changed} from changed
@@ -56,9 +56,12 @@ const answerOfKnown = `select exists (select from changed) as written, known.sam
     known.response_body
   from (values (1)) as one left join known on true`
 
-const sharedValues = (entry: Recorded & Keyed) => [
+const sharedValues = (entry: Recorded & Keyed) => valuesOf(entry, entry.card_id)
+
+/** $1 to $10 of the statements that are made of these. */
+export const valuesOf = (entry: Caller & { audit_id: string } & Keyed, objectId: string) => [
   entry.merchant_id,
-  entry.card_id,
+  objectId,
   entry.audit_id,
   entry.actor,
   entry.key_id,
@@ -126,7 +129,7 @@ export async function updateCards(database: Database, updates: CardUpdate[]): Pr
   return rows.map(([row]) => writtenOf(row!))
 }
 
-function writtenOf(row: WrittenRow): Written {
+export function writtenOf(row: WrittenRow): Written {
   if (row.written) return { verdict: 'written' }
   if (row.response_status === null) return undefined
   if (!row.same_body) return { verdict: 'body_differs' }

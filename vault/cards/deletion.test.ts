@@ -3,7 +3,7 @@ import { after, test } from 'node:test'
 import { newId } from '@coffer/core/ids.ts'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import { keepCard, newCaller, openTestVault, rowsOf, serialize } from '../test-vault.ts'
-import { eraseDeleted } from './erasing.ts'
+import { eraseDeletedCards } from './erasing.ts'
 import type { NewCard } from './schemas.ts'
 
 const postgres = await startTestPostgres({ after })
@@ -93,8 +93,8 @@ test('SEC-35: a deleted card is erased once nothing can need it: every version, 
   for (const { caller, card } of [old, young]) await changes.remove(caller, card.id)
   await age(old.card.id, 27)
   await age(young.card.id, 25)
-  assert.equal(await eraseDeleted(relay), 1)
-  assert.equal(await eraseDeleted(relay), 0)
+  assert.equal(await eraseDeletedCards(relay), 1)
+  assert.equal(await eraseDeletedCards(relay), 0)
   const [row] = await old.rows('cards')
   assert.deepEqual([row!['customer'], row!['metadata']], [null, {}])
   for (const version of await old.rows('card_versions'))

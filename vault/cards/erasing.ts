@@ -1,43 +1,12 @@
-/**
- * Erases what deleted cards had: number, name, address, customer and metadata. The card's row, its events and its
- * audit records stay. PostgreSQL keeps the old bytes until it vacuums, its write-ahead log and backups longer.
- */
+/** Erases what deleted cards had: number, name, address, customer and metadata. */
 import { newId } from '@coffer/core/ids.ts'
-import type { Log } from '@coffer/core/log.ts'
-import type { Database } from '@coffer/core/postgres.ts'
-import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
-
-const batchMax = 100
-const pauseMs = 60_000
-
-/** `relayDatabase` logs in as the one who sees deleted cards only once nothing can need them. */
-export function startErasing(relayDatabase: Database, log: Log): Repeating {
-  return startRepeating(async () => {
-    const erased = await eraseDeleted(relayDatabase).catch((error: unknown) => {
-      log.warn({ error }, 'deleted cards were not erased; tried again later')
-      return 0
-    })
-    return erased < batchMax ? pauseMs : 0
-  })
-}
+import type { Statement } from '@coffer/core/postgres.ts'
+import { erasing } from '../erasing.ts'
 
 type Due = { merchant_id: string; card_id: string }
 
-/** A few at a time, each with its audit record. Gives how many there were. */
-export async function eraseDeleted(relayDatabase: Database): Promise<number> {
-  const due = await relayDatabase.read<Due>([], {
-    name: 'find_cards_to_erase',
-    text: `select merchant_id, card_id from cards
-           where deleted_at < now() - interval '26 hours' and erased_at is null
-           order by deleted_at limit $1`,
-    values: [batchMax],
-  })
-  if (due.length > 0) await relayDatabase.commitAll([], due.map(eraseStatement))
-  return due.length
-}
-
 /** Where another process has erased the card meanwhile, nothing is done again. */
-export const eraseStatement = ({ merchant_id, card_id }: Due) => ({
+export const eraseStatement = ({ merchant_id, card_id }: Due): Statement => ({
   name: 'erase_card',
   text: `with emptied as materialized (
            update cards set customer = null, metadata = '{}', erased_at = now()
@@ -52,3 +21,14 @@ export const eraseStatement = ({ merchant_id, card_id }: Due) => ({
          select $3, $1, 'coffer', '', 'card.erase', card_id, '', '', 'done' from emptied`,
   values: [merchant_id, card_id, newId('audit')],
 })
+
+/** A few at a time, each with its audit record. */
+export const eraseDeletedCards = erasing(
+  {
+    name: 'find_cards_to_erase',
+    text: `select merchant_id, card_id from cards
+           where deleted_at < now() - interval '26 hours' and erased_at is null
+           order by deleted_at limit $1`,
+  },
+  eraseStatement,
+)

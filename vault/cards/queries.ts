@@ -280,28 +280,3 @@ const lists = {
     values: (filter: CardFilter) => [filter.fingerprint, filter.customer ?? null],
   },
 }
-
-export type RevealRecord = Caller & {
-  audit_id: string
-  card_id: string
-  reason: string
-  number_encrypted: Buffer
-}
-
-export async function insertRevealRecords(database: Database, records: RevealRecord[]): Promise<true[]> {
-  await database.commit(merchantsOf(records), {
-    name: 'insert_reveal_records',
-    text: `insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
-             source_address, reason, result, ciphertext_hash)
-           select audit_id, merchant_id, actor, key_id, 'card.reveal', card_id, request_id, source_address, reason,
-             'done', sha256(number_encrypted)
-           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-             $8::text[], $9::bytea[]) as record (audit_id, merchant_id, actor, key_id, card_id, request_id,
-             source_address, reason, number_encrypted)`,
-    values: [
-      ...columnsOf(records, ['audit_id', 'merchant_id', 'actor', 'key_id', 'card_id', 'request_id']),
-      ...columnsOf(records, ['source_address', 'reason', 'number_encrypted']),
-    ],
-  })
-  return records.map(() => true)
-}

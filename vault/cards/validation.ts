@@ -1,15 +1,14 @@
 /** What a card must be before it is kept. Each failure names its parameter and never the value. */
-import { looksLikeCardNumber, passesLuhn } from '@coffer/core/card-number-detector.ts'
+import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { isCountry } from './billing-address.ts'
-import { type Brand, brandOf, cvcLengthOf } from './brands.ts'
+import { type Brand, brandOfCardNumber, cvcLengthOf } from './brands.ts'
 import type { CardChange, NewCard } from './schemas.ts'
 
 /** @throws Failure card_number_invalid, card_expired, cvc_invalid or card_number_in_wrong_field. */
 export function validateNewCard(card: NewCard, now: Date): Brand {
-  const brand = brandOf(card.number)
-  if (brand === undefined || !brand.lengths.includes(card.number.length) || !passesLuhn(card.number))
-    throw new Failure('card_number_invalid', { param: 'number' })
+  const brand = brandOfCardNumber(card.number)
+  if (brand === undefined) throw new Failure('card_number_invalid', { param: 'number' })
   if (isExpired(card.exp_month, card.exp_year, now)) throw new Failure('card_expired', { param: 'exp_year' })
   if (card.cvc !== undefined) validateCvc(brand.brand, card.cvc)
   validateTexts(card)

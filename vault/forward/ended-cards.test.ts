@@ -6,7 +6,7 @@ import { after, test } from 'node:test'
 import { newId } from '@coffer/core/ids.ts'
 import type { ForwardCall } from '@coffer/core/internal-api.ts'
 import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
-import { eraseDeleted } from '../cards/erasing.ts'
+import { eraseDeletedCards } from '../cards/erasing.ts'
 import { keepCard, openTestVault } from '../test-vault.ts'
 import { createConnections } from './connections.ts'
 import { createForwards } from './forwards.ts'
@@ -131,7 +131,7 @@ test('a number that is erased is sent no more, not even again', async () => {
   await vault.changes.remove(caller, card.id)
   const text = `update cards set deleted_at = now() - interval '27 h' where card_id = $1`
   await postgres.query('coffer_vault_migrator', text, [card.id])
-  assert.equal(await eraseDeleted(postgres.open('coffer_vault_relay')), 1)
+  assert.equal(await eraseDeletedCards(postgres.open('coffer_vault_relay')), 1)
   const sent = await sentBodies(async () => {
     assert.equal((await send({ ...begun, send_number: 1 })).outcome, 'not_sent')
   })

@@ -35,6 +35,10 @@ export function destinationSecretPlace(
   return `${row.merchant_id}|${row.destination_id}|${field}|1`
 }
 
+export function tokenDataPlace(row: { merchant_id: string; token_id: string }): Place {
+  return `${row.merchant_id}|${row.token_id}|data|1`
+}
+
 // Nonces are cut from blocks: one call into the operating system serves hundreds.
 const nonceBlock = Buffer.allocUnsafeSlow(nonceLength * 256)
 let nonceOffset = nonceBlock.length
