@@ -46,6 +46,7 @@ export const plantedForms: Record<string, (number: string) => Buffer> = {
   'base64, two bytes further': (number) => Buffer.from(Buffer.from(`n=${number}"`).toString('base64')),
   'packed decimal': (number) => Buffer.from(number, 'hex'),
   'UTF-16': (number) => Buffer.from(number, 'utf16le'),
+  'UTF-16, big-endian': (number) => Buffer.from(number, 'utf16le').swap16(),
 }
 
 const grouped = (digits: string, separator: string) => digits.match(/.{1,4}/g)!.join(separator)
@@ -59,7 +60,8 @@ function needlesOf(prefix: string): Needle[] {
     ['grouped by pluses', Buffer.from(grouped(prefix, '+'))],
     ['hexadecimal', Buffer.from(Buffer.from(prefix).toString('hex'))],
     ['packed decimal', Buffer.from(prefix, 'hex')],
-    ['UTF-16', Buffer.from(prefix, 'utf16le')],
+    // Without the last zero byte: then it is found in both byte orders.
+    ['UTF-16', Buffer.from(prefix, 'utf16le').subarray(0, -1)],
     ['numeric of PostgreSQL', numericDigits(prefix)],
     ...base64Forms(prefix).map((needle): [string, Buffer] => ['base64', needle]),
   ]
@@ -96,13 +98,18 @@ function numericDigits(prefix: string): Buffer {
 /** Every file below a folder that holds something of the canaries, with what it holds. */
 export function scanFolder(folder: string, canaries: Canaries): Record<string, string[]> {
   const hits: Record<string, string[]> = {}
-  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
-    if (!entry.isFile()) continue
-    const file = join(entry.parentPath, entry.name)
-    const found = canaries.findIn(contentOf(file))
-    if (found.length > 0) hits[file.slice(folder.length + 1)] = found
+  for (const name of filesBelow(folder)) {
+    const found = canaries.findIn(contentOf(join(folder, name)))
+    if (found.length > 0) hits[name] = found
   }
   return hits
+}
+
+/** Names relative to the folder. */
+export function filesBelow(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
 }
 
 /** A running database removes files of its own now and then. */
