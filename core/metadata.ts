@@ -4,11 +4,14 @@ import { Type } from 'typebox'
 /** What PostgreSQL's text can hold, and its JSON can read back: no NUL, and no half of a character. */
 export const storableText = '^[^\\u0000\\ud800-\\udfff]*$'
 
-/** A card's security code must never be stored (PCI DSS 3.3.1), and cannot be told by its digits: by its name, then. */
-const securityCode = '(?:[cC][aA][rR][dD][ _-]?)?[cC][vV][cCvVnN]2?'
+/**
+ * At the beginning of a pattern for names that clients choose: not that of a card's security code, which must never be
+ * stored (PCI DSS 3.3.1) and cannot be told by its digits.
+ */
+export const notSecurityCode = '(?!(?:[cC][aA][rR][dD][ _-]?)?[cC][vV][cCvVnN]2?$)'
 
 export const metadataNamesMax = 25
-const name = Type.String({ pattern: `^(?!${securityCode}$)[^\\u0000\\ud800-\\udfff]{1,50}$` })
+const name = Type.String({ pattern: `^${notSecurityCode}[^\\u0000\\ud800-\\udfff]{1,50}$` })
 const value = Type.String({ maxLength: 500, pattern: storableText })
 const names = { maxProperties: metadataNamesMax, additionalProperties: false }
 

@@ -1,7 +1,7 @@
 /** The wire shape of an approval. */
 import { approvalActions } from '@coffer/core/approvals.ts'
 import { idPattern } from '@coffer/core/ids.ts'
-import { storableText } from '@coffer/core/metadata.ts'
+import { notSecurityCode, storableText } from '@coffer/core/metadata.ts'
 import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
 
@@ -35,7 +35,7 @@ export const newApproval = Type.Object(
     ),
     reason,
     parameters: Type.Optional(
-      Type.Record(Type.String({ pattern: '^[a-z][a-z0-9_]{0,49}$' }), parameter, {
+      Type.Record(Type.String({ pattern: `^${notSecurityCode}[a-z][a-z0-9_]{0,49}$` }), parameter, {
         maxProperties: 20,
         additionalProperties: false,
         description: 'Exactly what will be asked for. Anything else will not be carried out.',
