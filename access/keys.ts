@@ -15,8 +15,9 @@ const keyPattern = /^sk_(test|live)_([0-9a-hjkmnp-tv-z]{26})([0-9a-hjkmnp-tv-z]{
 export type Mode = 'sandbox' | 'live'
 const prefixes: Record<Mode, string> = { sandbox: 'sk_test_', live: 'sk_live_' }
 
-export type KnownKey = {
-  key_id: Id<'apiKey'>
+/** Who is let in, and as what: by an API key, or signed in as a user. */
+export type Admitted = {
+  key_id: Id<'apiKey'> | Id<'user'>
   merchant_id: Id<'merchant'>
   owner: string
   scopes: Scope[]
@@ -39,7 +40,7 @@ export async function findKey(
   relayDatabase: Database,
   mode: Mode,
   keyText: string,
-): Promise<KnownKey | undefined> {
+): Promise<Admitted | undefined> {
   if (!keyPattern.test(keyText) || !keyText.startsWith(prefixes[mode])) return undefined
   const row = await queries.findKnownKey(relayDatabase, keyIdOf(keyText))
   if (row === undefined || !timingSafeEqual(row.key_hash, digestOf(keyText)) || !row.usable) return undefined
@@ -49,7 +50,7 @@ export async function findKey(
 }
 
 /** The key of a token of ours, if it may still be used. */
-export async function findKeyById(relayDatabase: Database, keyId: string): Promise<KnownKey | undefined> {
+export async function findKeyById(relayDatabase: Database, keyId: string): Promise<Admitted | undefined> {
   const row = await queries.findKnownKey(relayDatabase, keyId)
   return row?.usable ? row : undefined
 }

@@ -1,4 +1,4 @@
-/** Keys as they are checked, whosever they are: with the relay login, which sees the keys of every merchant. */
+/** Keys and users as they are checked, whosever they are: with the relay login, which sees those of every merchant. */
 import type { Scope } from '@coffer/core/http-server.ts'
 import type { Id } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -35,12 +35,46 @@ export async function noteUse(relayDatabase: Database, keyId: string): Promise<v
   })
 }
 
-/** Those revoked in the last five minutes, far longer than a token lives; at most `limit`. */
+export type KnownUserRow = { user_id: Id<'user'>; merchant_id: Id<'merchant'>; scopes: Scope[] }
+
+/** The user of that name at that issuer, if they may come in. */
+export async function findPerson(
+  relayDatabase: Database,
+  issuer: string,
+  subject: string,
+): Promise<KnownUserRow | undefined> {
+  const rows = await relayDatabase.read<KnownUserRow>([], {
+    name: 'find_person',
+    text: `select user_id, merchant_id, scopes from users
+           where issuer = $1 and subject = $2 and disabled_at is null limit 1`,
+    values: [issuer, subject],
+  })
+  return rows[0]
+}
+
+export async function findActiveUser(
+  relayDatabase: Database,
+  userId: string,
+): Promise<KnownUserRow | undefined> {
+  const rows = await relayDatabase.read<KnownUserRow>([], {
+    name: 'find_active_user',
+    text: 'select user_id, merchant_id, scopes from users where user_id = $1 and disabled_at is null',
+    values: [userId],
+  })
+  return rows[0]
+}
+
+/** Keys revoked and users disabled in the last five minutes, far longer than a token lives; at most `limit`. */
 export async function listRevokedKeys(relayDatabase: Database, limit: number): Promise<string[]> {
   const rows = await relayDatabase.read<{ key_id: string }>([], {
     name: 'list_revoked_keys',
-    text: `select key_id from api_keys where revoked_at > now() - interval '5 minutes'
-           order by revoked_at desc limit $1`,
+    text: `select key_id from (
+             (select key_id, revoked_at as ended_at from api_keys where revoked_at > now() - interval '5 minutes'
+              order by revoked_at desc limit $1)
+             union all
+             (select user_id, disabled_at from users where disabled_at > now() - interval '5 minutes'
+              order by disabled_at desc limit $1)) ended
+           order by ended_at desc limit $1`,
     values: [limit],
   })
   return rows.map((row) => row.key_id)

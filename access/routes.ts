@@ -1,4 +1,4 @@
-/** For the other roles: keys are exchanged for tokens here, and revocations told. */
+/** For the other roles: keys and sign-ins are exchanged for tokens here, and revocations told. */
 import type { KeyObject } from 'node:crypto'
 import { Failure } from '@coffer/core/errors.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
@@ -7,6 +7,7 @@ import { revokedKeys } from '@coffer/core/revocations.ts'
 import { Type } from 'typebox'
 import { findKey, type Mode } from './keys.ts'
 import { listRevokedKeys } from './queries.ts'
+import type { SignIns } from './sign-ins.ts'
 import { signServiceToken, signUserToken } from './tokens.ts'
 
 const token = Type.Object({ token: Type.String() })
@@ -16,21 +17,32 @@ const audiencesOf: Record<string, readonly string[]> = { platform: ['vault'], va
 
 const revokedKeysMax = 1_000
 
-export function internalRoutes(deps: { relayDatabase: Database; signingKey: KeyObject; mode: Mode }): Routes {
+export function internalRoutes(deps: {
+  relayDatabase: Database
+  signingKey: KeyObject
+  mode: Mode
+  signIns: SignIns
+}): Routes {
   return async (server) => {
     server.post(
       '/internal/token-exchange',
       {
         config: { access: { service: ['vault', 'platform'] }, failures: [] },
         schema: {
-          body: Type.Object({ api_key: Type.String({ maxLength: 200 }) }, { additionalProperties: false }),
+          body: Type.Union([
+            Type.Object({ api_key: Type.String({ maxLength: 200 }) }, { additionalProperties: false }),
+            Type.Object({ person_token: Type.String({ maxLength: 4_096 }) }, { additionalProperties: false }),
+          ]),
           // No token: there is no such key. A 401 would say that the role itself is not known.
           response: { 200: Type.Object({ token: Type.Union([Type.String(), Type.Null()]) }) },
         },
       },
       async (request) => {
-        const key = await findKey(deps.relayDatabase, deps.mode, request.body.api_key)
-        return { token: key === undefined ? null : await signUserToken(deps.signingKey, key) }
+        const { body } = request
+        const admitted = await ('api_key' in body
+          ? findKey(deps.relayDatabase, deps.mode, body.api_key)
+          : deps.signIns.admit(body.person_token))
+        return { token: admitted === undefined ? null : await signUserToken(deps.signingKey, admitted) }
       },
     )
 

@@ -8,6 +8,7 @@ import {
   integer,
   oneOf,
   optionalSecret,
+  optionalText,
   secret,
 } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
@@ -23,8 +24,19 @@ import * as approvalRoutes from './approvals/routes.ts'
 import { ensureFirstKey } from './keys.ts'
 import { createMerchants, type Merchants } from './merchants/merchants.ts'
 import * as merchantRoutes from './merchants/routes.ts'
+import { createPeople, type People } from './people.ts'
 import { internalRoutes } from './routes.ts'
+import { createSignIns } from './sign-ins.ts'
 import { createAccessTokenCheck } from './token-check.ts'
+import * as userRoutes from './users/routes.ts'
+import { createUsers, type Users } from './users/users.ts'
+
+/** All of them, or none: without, nobody signs in. */
+export const identityProviderSettings = {
+  OIDC_ISSUER: optionalText('issuer of the OpenID Connect identity provider people sign in at'),
+  OIDC_AUDIENCE: optionalText('what its tokens must be for: the client id, or the name of this API there'),
+  OIDC_ROLES_CLAIM: optionalText('a claim that lists scopes: what is not in it is taken away from the user'),
+}
 
 const minutes = (describe: string) => integer(describe, { min: 1, max: 1_440, fallback: 15 })
 
@@ -44,6 +56,24 @@ export const settings = {
   COFFER_AUDIT_FOLDER: auditFolderSetting,
   FIRST_SECRET_KEY: optionalSecret('an API key to create, with its merchant, where it does not exist yet'),
   ...approvalSettings,
+  ...identityProviderSettings,
+}
+
+const loopback = new Set(['127.0.0.1', '[::1]', 'localhost'])
+
+/** What is wrong with settings that are right each by itself. */
+export function check(config: ConfigOf<typeof settings>): string[] {
+  const { OIDC_ISSUER: issuer, OIDC_AUDIENCE: audience } = config
+  if (issuer === undefined && audience === undefined) return []
+  if (issuer === undefined || audience === undefined)
+    return ['OIDC_ISSUER and OIDC_AUDIENCE are set together or not at all']
+  const found = URL.canParse(issuer) ? new URL(issuer) : undefined
+  const isNear =
+    config.COFFER_MODE === 'sandbox' && found?.protocol === 'http:' && loopback.has(found.hostname)
+  const isGood = found !== undefined && found.search === '' && found.hash === '' && found.username === ''
+  return isGood && (found.protocol === 'https:' || isNear)
+    ? []
+    : ['OIDC_ISSUER must be an https address without a query; in a sandbox http on this machine will do']
 }
 
 /** The parts behind a route are used when it is called: the contract is made from routes with nothing behind. */
@@ -51,11 +81,13 @@ export function publicRoutes(parts: {
   apiKeys: ApiKeys
   approvals: AccessApprovals
   merchants: Merchants
+  users: Users
 }): Routes {
   return async (server) => {
     await apiKeyRoutes.publicRoutes(parts.apiKeys)(server)
     await approvalRoutes.publicRoutes(parts.approvals)(server)
     await merchantRoutes.publicRoutes(parts.merchants)(server)
+    await userRoutes.publicRoutes(parts.users)(server)
   }
 }
 
@@ -90,6 +122,9 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
   const merchants = createMerchants({ database, relayDatabase, clock: systemClock })
 
+  const users = createUsers({ database, clock: systemClock, issuer: config.OIDC_ISSUER })
+  const signIns = createSignIns({ relayDatabase, people: peopleOf(config) })
+
   const expiry = startExpiry(relayDatabase, log)
   const auditTrail = startAuditTrail({
     zone: 'access',
@@ -102,13 +137,13 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'access',
-    publicRoutes: publicRoutes({ apiKeys, approvals, merchants }),
+    publicRoutes: publicRoutes({ apiKeys, approvals, merchants, users }),
     internalRoutes: async (server) => {
-      await internalRoutes({ relayDatabase, signingKey, mode })(server)
+      await internalRoutes({ relayDatabase, signingKey, mode, signIns })(server)
       await approvalRoutes.internalRoutes(approvals)(server)
       await auditTrail.internalRoutes(server)
     },
-    tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys }),
+    tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys, signIns }),
     ready: () => database.check(),
     warnings: auditTrail.warnings,
     async stop() {
@@ -117,4 +152,10 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await Promise.all([database.close(), relayDatabase.close()])
     },
   }
+}
+
+function peopleOf(config: ConfigOf<typeof settings>): People | undefined {
+  const { OIDC_ISSUER: issuer, OIDC_AUDIENCE: audience } = config
+  if (issuer === undefined || audience === undefined) return undefined
+  return createPeople({ issuer, audience, roles_claim: config.OIDC_ROLES_CLAIM })
 }

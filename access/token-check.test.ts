@@ -6,6 +6,7 @@ import { Secret } from '@coffer/core/secret.ts'
 import { serviceIdentity, signRoleAssertion } from '@coffer/core/tokens.ts'
 import { startTestPostgres } from '../test/support/postgres.ts'
 import { ensureFirstKey, findKey, newKeyText } from './keys.ts'
+import { createSignIns } from './sign-ins.ts'
 import { createAccessTokenCheck } from './token-check.ts'
 import { signServiceToken, signUserToken } from './tokens.ts'
 
@@ -19,6 +20,7 @@ const check = createAccessTokenCheck({
   relayDatabase,
   mode: 'sandbox',
   signingKey,
+  signIns: createSignIns({ relayDatabase, people: undefined }),
   rolePublicKeys: { vault: createPublicKey(environment['VAULT_PUBLIC_KEY']!) },
 })
 const assertion = () =>

@@ -1,36 +1,47 @@
-/** Who may call access: a role by its own signature, a user by a key or token that is looked up every time. */
+/** Who may call access: a role by its own signature, a user by a key, token or sign-in that is looked up every time. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { Failure } from '@coffer/core/errors.ts'
-import type { TokenCheck } from '@coffer/core/http-server.ts'
+import type { Scope, TokenCheck } from '@coffer/core/http-server.ts'
+import { isId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
-import { publicAudience, readToken, type ServiceToken } from '@coffer/core/tokens.ts'
+import { isOfAnotherIssuer, publicAudience, readToken, type ServiceToken } from '@coffer/core/tokens.ts'
 import { jwtVerify } from 'jose'
-import { findKey, findKeyById, type Mode } from './keys.ts'
+import { type Admitted, findKey, findKeyById, type Mode } from './keys.ts'
+import type { SignIns } from './sign-ins.ts'
 
 export function createAccessTokenCheck(deps: {
   relayDatabase: Database
   mode: Mode
   signingKey: KeyObject
+  signIns: SignIns
   rolePublicKeys: Record<string, KeyObject>
 }): TokenCheck {
-  const { relayDatabase, mode } = deps
+  const { relayDatabase, mode, signIns } = deps
   const publicKey = createPublicKey(deps.signingKey)
 
   async function keyOfToken(token: string) {
-    const { sub } = await readToken(token, publicKey, publicAudience)
-    return findKeyById(relayDatabase, sub!)
+    const { sub, scopes } = await readToken(token, publicKey, publicAudience)
+    const admitted = await (isId('user', sub!) ? signIns.find(sub) : findKeyById(relayDatabase, sub!))
+    // What the identity provider took away when this token was given stays away.
+    const max = new Set(scopes as Scope[])
+    return admitted && { ...admitted, scopes: admitted.scopes.filter((scope) => max.has(scope)) }
+  }
+
+  function admit(bearer: string): Promise<Admitted | undefined> {
+    if (bearer.startsWith('sk_')) return findKey(relayDatabase, mode, bearer)
+    return isOfAnotherIssuer(bearer) ? signIns.admit(bearer) : keyOfToken(bearer)
   }
 
   return {
     async user(bearer) {
-      const key = await (bearer.startsWith('sk_') ? findKey(relayDatabase, mode, bearer) : keyOfToken(bearer))
-      if (key === undefined) throw new Failure('unauthenticated')
+      const admitted = await admit(bearer)
+      if (admitted === undefined) throw new Failure('unauthenticated')
       return {
-        merchant_id: key.merchant_id,
-        key_id: key.key_id,
-        actor: key.owner,
-        scopes: new Set(key.scopes),
-        expires_at_ms: key.expires_at?.getTime() ?? Number.POSITIVE_INFINITY,
+        merchant_id: admitted.merchant_id,
+        key_id: admitted.key_id,
+        actor: admitted.owner,
+        scopes: new Set(admitted.scopes),
+        expires_at_ms: admitted.expires_at?.getTime() ?? Number.POSITIVE_INFINITY,
       }
     },
 

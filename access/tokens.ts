@@ -8,19 +8,20 @@ import {
   userTokenLifetimeSeconds,
 } from '@coffer/core/tokens.ts'
 import { SignJWT } from 'jose'
-import type { KnownKey } from './keys.ts'
+import type { Admitted } from './keys.ts'
 
-/** It ends with its key, to the second before. */
-export function signUserToken(signingKey: KeyObject, key: KnownKey): Promise<string> {
+/** It ends with the key, or the token, that it is given for: to the second before. */
+export function signUserToken(signingKey: KeyObject, admitted: Admitted): Promise<string> {
+  const { key_id, merchant_id, owner, scopes } = admitted
   const nowSeconds = Math.floor(systemClock.now().getTime() / 1000)
-  const keyEndsSeconds = (key.expires_at?.getTime() ?? Number.POSITIVE_INFINITY) / 1000
-  return new SignJWT({ merchant_id: key.merchant_id, actor: key.owner, scopes: key.scopes })
+  const endsSeconds = (admitted.expires_at?.getTime() ?? Number.POSITIVE_INFINITY) / 1000
+  return new SignJWT({ merchant_id, actor: owner, scopes })
     .setProtectedHeader({ alg: 'EdDSA' })
     .setIssuer(accessIssuer)
     .setAudience(publicAudience)
-    .setSubject(key.key_id)
+    .setSubject(key_id)
     .setIssuedAt(nowSeconds)
-    .setExpirationTime(Math.min(nowSeconds + userTokenLifetimeSeconds, Math.floor(keyEndsSeconds)))
+    .setExpirationTime(Math.min(nowSeconds + userTokenLifetimeSeconds, Math.floor(endsSeconds)))
     .sign(signingKey)
 }
 

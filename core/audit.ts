@@ -34,7 +34,7 @@ export const auditRecord = Type.Object({
   at: Type.String(),
   zone: Type.String({ description: 'access, vault or platform.' }),
   action: Type.String({ description: 'For example card.reveal.' }),
-  actor: Type.String({ description: 'Who: the owner of the API key.' }),
+  actor: Type.String({ description: 'Who: the owner of the API key, or the user.' }),
   key_id: Type.String(),
   object_id: Type.String(),
   reason: orNull(Type.String()),

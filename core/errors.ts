@@ -68,6 +68,11 @@ export const failures = {
     title: 'There is a destination with that origin and path already.',
     retryable: false,
   },
+  user_exists: {
+    status: 409,
+    title: 'That person is a user of this deployment already.',
+    retryable: false,
+  },
   secret_already_shown: {
     status: 409,
     title: 'This request was carried out, and its secret is told only once.',

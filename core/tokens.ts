@@ -1,10 +1,11 @@
 /**
- * Who is calling. An API key is exchanged with access for a short-lived signed token (the phantom-token
- * pattern), which each process keeps by the key's digest until it expires; a call between our own roles
- * carries a service token for one audience. Nobody but access can sign either.
+ * Who is calling. An API key, or the token with which a person has signed in elsewhere, is exchanged with access for
+ * a short-lived signed token (the phantom-token pattern), which each process keeps by the digest of what was shown
+ * until it expires; a call between our own roles carries a service token for one audience. Nobody but access can sign
+ * either.
  */
 import { createPrivateKey, hash, type KeyObject } from 'node:crypto'
-import { type JWTPayload, jwtVerify, SignJWT } from 'jose'
+import { decodeJwt, type JWTPayload, jwtVerify, SignJWT } from 'jose'
 import { Failure } from './errors.ts'
 import type { Scope, TokenCheck } from './http-server.ts'
 import type { Id } from './ids.ts'
@@ -12,7 +13,7 @@ import type { InternalClient } from './internal-client.ts'
 import type { Revocations } from './revocations.ts'
 import type { Secret } from './secret.ts'
 
-/** A token for a user lives at most this long, and never longer than its key. */
+/** A token for a user lives at most this long, and never longer than the key or token it was given for. */
 export const userTokenLifetimeSeconds = 60
 export const serviceTokenLifetimeSeconds = 300
 export const accessIssuer = 'coffer-access'
@@ -20,8 +21,9 @@ export const publicAudience = 'coffer'
 
 export type UserToken = {
   merchant_id: Id<'merchant'>
-  key_id: Id<'apiKey'>
-  /** The person or system that owns the key. */
+  /** What they came with: the id of an API key, or of a user who has signed in. */
+  key_id: Id<'apiKey'> | Id<'user'>
+  /** The person or system that owns the key. A user is one actor, signed in or by a key of theirs. */
   actor: string
   scopes: ReadonlySet<Scope>
   expires_at_ms: number
@@ -136,11 +138,11 @@ export function createTokenCheck(options: {
   const { accessPublicKey, revocations } = options
 
   async function verifyUser(bearer: string): Promise<UserToken> {
-    const isKey = bearer.startsWith('sk_')
-    const token = isKey ? await exchange(options.access, bearer) : bearer
+    const isOurs = !bearer.startsWith('sk_') && !isOfAnotherIssuer(bearer)
+    const token = isOurs ? bearer : await exchange(options.access, bearer)
     const user = userTokenOf(await readToken(token, accessPublicKey, publicAudience))
     // Access has just said that a key is good. Of a token that was shown, nobody knows without the revocations.
-    if (!isKey && revocations.trusted_until_ms <= Date.now()) throw new Failure('unavailable')
+    if (isOurs && revocations.trusted_until_ms <= Date.now()) throw new Failure('unavailable')
     if (revocations.isRevoked(user.key_id)) throw new Failure('unauthenticated')
     return user
   }
@@ -156,12 +158,23 @@ export function createTokenCheck(options: {
   return { user: users.find, service: services.find }
 }
 
-async function exchange(access: InternalClient, apiKey: string): Promise<string> {
+/** A token with a name of its own on it that is not ours: an identity provider's, if it is anybody's. */
+export function isOfAnotherIssuer(bearer: string): boolean {
+  try {
+    const { iss } = decodeJwt(bearer)
+    return typeof iss === 'string' && iss !== accessIssuer
+  } catch {
+    return false
+  }
+}
+
+async function exchange(access: InternalClient, bearer: string): Promise<string> {
+  const isKey = bearer.startsWith('sk_')
   // Access refuses longer ones as malformed; whoever calls us has simply not shown a key.
-  if (apiKey.length > 200) throw new Failure('unauthenticated')
+  if (isKey && bearer.length > 200) throw new Failure('unauthenticated')
   const { token } = await access.call<{ token: string | null }>(
     '/internal/token-exchange',
-    { api_key: apiKey },
+    isKey ? { api_key: bearer } : { person_token: bearer },
     // Where access hangs, many keys wait for few connections: that wait is bounded too.
     { signal: AbortSignal.timeout(exchangeTimeoutMs) },
   )
@@ -172,7 +185,7 @@ async function exchange(access: InternalClient, apiKey: string): Promise<string>
 function userTokenOf(payload: JWTPayload): UserToken {
   return {
     merchant_id: payload['merchant_id'] as Id<'merchant'>,
-    key_id: payload.sub as Id<'apiKey'>,
+    key_id: payload.sub as UserToken['key_id'],
     actor: payload['actor'] as string,
     scopes: new Set(payload['scopes'] as Scope[]),
     expires_at_ms: payload.exp! * 1000,

@@ -37,6 +37,9 @@ export const handedOnSettings = {
   ANSWER_DEADLINE_MS: optionalText('time before a payment is answered 202'),
   APPROVAL_DECISION_MINUTES: optionalText('minutes a second person has to approve'),
   APPROVAL_USE_MINUTES: optionalText('minutes in which what was approved may be done'),
+  OIDC_ISSUER: optionalText('issuer of the OpenID Connect identity provider people sign in at'),
+  OIDC_AUDIENCE: optionalText('what its tokens must be for'),
+  OIDC_ROLES_CLAIM: optionalText('a claim that lists scopes'),
   CARD_TESTING_DECLINED_CARDS_MAX: optionalText('different cards declined in ten minutes; 0 for no guard'),
   ...Object.fromEntries(
     Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),

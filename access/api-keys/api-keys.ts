@@ -3,10 +3,7 @@
  * merchant too, and to everybody else that merchant's keys look as if there were none.
  */
 import { hash } from 'node:crypto'
-import type { Caller } from '@coffer/core/caller.ts'
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import type { Scope } from '@coffer/core/http-server.ts'
 import { canonical } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
@@ -14,22 +11,14 @@ import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { momentOf } from '@coffer/core/timestamps.ts'
 import { digestOf, keyIdOf, type Mode, newKeyText } from '../keys.ts'
+import { type Manager, merchantOf, noMerchant, refuseCardNumberIn, refuseScopesBeyond } from '../manager.ts'
+import { actorOf } from '../users/users.ts'
 import * as queries from './queries.ts'
 import type { ApiKey, CreatedApiKey, NewApiKey } from './schemas.ts'
 
 export type ApiKeys = ReturnType<typeof createApiKeys>
 
-/** The caller with what its own key allows. */
-export type Manager = Caller & { scopes: ReadonlySet<Scope> }
-
 export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clock }) {
-  /** Whose keys are meant. @throws Failure not_found for another merchant's, unless the caller is an operator. */
-  function merchantOf(manager: Manager, wanted: string | undefined): string {
-    if (wanted === undefined || wanted === manager.merchant_id) return manager.merchant_id
-    if (!manager.scopes.has('operator') || !isId('merchant', wanted)) throw noMerchant()
-    return wanted
-  }
-
   return {
     /**
      * Makes a key and tells its text, this once.
@@ -39,12 +28,8 @@ export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clo
       const merchantId = merchantOf(manager, input.merchant)
       refuseCardNumberIn('name', input.name)
       refuseCardNumberIn('owner', input.owner)
-      for (const scope of input.scopes)
-        if (!manager.scopes.has(scope))
-          throw new Failure('forbidden', {
-            param: 'scopes',
-            detail: `A key cannot give the scope ${scope}, which it does not have.`,
-          })
+      refuseScopesBeyond(manager, input.scopes)
+      const ownerUserId = userOfOwner(input.owner)
       const text = newKeyText(deps.mode)
       const inserted = await queries.insertApiKey(deps.database, {
         caller: manager,
@@ -55,7 +40,8 @@ export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clo
         owner: input.owner,
         scopes: input.scopes,
         expires_at: input.expires_at === undefined ? null : expiryOf(input.expires_at, deps.clock.now()),
-        people: isId('user', manager.key_id) ? [manager.actor] : [],
+        owner_user_id: ownerUserId,
+        people: peopleBehind(manager, ownerUserId),
         audit_id: newId('audit'),
         idempotency_key: idempotencyKey,
         body_hash: hash('sha256', canonical(input), 'buffer'),
@@ -63,6 +49,8 @@ export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clo
       switch (inserted.verdict) {
         case 'no_merchant':
           throw noMerchant()
+        case 'no_owner':
+          throw noSuchOwner()
         case 'body_differs':
           throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
         case 'repeated':
@@ -108,11 +96,24 @@ export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clo
   }
 }
 
-/** The same where there is none and where it is not theirs to know. */
-const noMerchant = () => new Failure('not_found', { param: 'merchant' })
+/** Of an owner that is a user: then a key of theirs and they themselves are one actor. */
+function userOfOwner(owner: string): string | null {
+  if (!owner.startsWith(actorOf(''))) return null
+  const userId = owner.slice(actorOf('').length)
+  if (!isId('user', userId)) throw noSuchOwner()
+  return userId
+}
 
-function refuseCardNumberIn(param: string, value: string): void {
-  if (looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
+const noSuchOwner = () =>
+  new Failure('invalid_request', {
+    param: 'owner',
+    detail: 'The merchant has no such user, or a disabled one.',
+  })
+
+/** Those behind the key it is made with are added when it is written. */
+function peopleBehind(manager: Manager, ownerUserId: string | null): string[] {
+  const maker = isId('user', manager.key_id) ? [manager.actor] : []
+  return ownerUserId === null ? maker : [...maker, actorOf(ownerUserId)]
 }
 
 function expiryOf(text: string, now: Date): Date {

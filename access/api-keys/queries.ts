@@ -27,6 +27,8 @@ export type ApiKeyInsert = {
   scopes: readonly string[]
   /** Users that stand behind it, beside those behind the key it is made with. */
   people: string[]
+  /** The owner, where that is a user: one that may come in, then. */
+  owner_user_id: string | null
   expires_at: Date | null
   audit_id: string
   idempotency_key: string | null
@@ -37,19 +39,23 @@ export type ApiKeyInserted =
   | { verdict: 'inserted'; row: ApiKeyRow }
   | { verdict: 'repeated'; key_id: string }
   | { verdict: 'body_differs' }
-  | { verdict: 'no_merchant' }
+  | { verdict: 'no_merchant' | 'no_owner' }
 
 type InsertedRow = {
   [Name in keyof ApiKeyRow]: ApiKeyRow[Name] | null
-} & { same_body: boolean | null; known_key_id: string | null; has_merchant: boolean }
+} & { same_body: boolean | null; known_key_id: string | null; has_merchant: boolean; has_owner: boolean }
 
 /** Idempotency record, key and audit record, together. */
 const insertApiKeyText = `
   with known as materialized (
     select body_hash = $14 as same_body, object_id as known_key_id from idempotency_records
     where merchant_id = $1 and operation = 'api_keys.create' and idempotency_key = $13 limit 1
-  ), target as materialized (
+  ), owning_user as materialized (
+    select user_id from users where merchant_id = $2 and user_id = $17 and disabled_at is null limit 1 for share
+  ), wanted as materialized (
     select merchant_id from merchants where merchant_id = $2 limit 1
+  ), target as materialized (
+    select merchant_id from wanted where $17::text is null or exists (select from owning_user)
   ), maker as materialized (
     select people from api_keys where merchant_id = $1 and key_id = $15 limit 1
   ), claimed as materialized (
@@ -69,7 +75,8 @@ const insertApiKeyText = `
     insert into audit_records (merchant_id, audit_id, actor, key_id, action, object_id, request_id, source_address,
       result)
     select merchant_id, $9, $10, $15, 'api_key.create', key_id, $11, $12, 'done' from added)
-  select added.*, known.same_body, known.known_key_id, exists (select from target) as has_merchant
+  select added.*, known.same_body, known.known_key_id, exists (select from wanted) as has_merchant,
+    exists (select from target) as has_owner
   from (select) as once left join added on true left join known on true`
 
 export async function insertApiKey(database: Database, key: ApiKeyInsert): Promise<ApiKeyInserted> {
@@ -94,6 +101,7 @@ export async function insertApiKey(database: Database, key: ApiKeyInsert): Promi
       key.body_hash,
       caller.key_id,
       key.people,
+      key.owner_user_id,
     ],
   })
   const row = rows[0]!
@@ -101,6 +109,7 @@ export async function insertApiKey(database: Database, key: ApiKeyInsert): Promi
   if (row.known_key_id !== null)
     return row.same_body ? { verdict: 'repeated', key_id: row.known_key_id } : { verdict: 'body_differs' }
   if (!row.has_merchant) return { verdict: 'no_merchant' }
+  if (!row.has_owner) return { verdict: 'no_owner' }
   // A request that committed beside this one took the key: asking again finds its record.
   return insertApiKey(database, key)
 }

@@ -3,7 +3,8 @@ import type { Routes } from '@coffer/core/http-server.ts'
 import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
-import type { ApiKeys, Manager } from './api-keys.ts'
+import type { Manager } from '../manager.ts'
+import type { ApiKeys } from './api-keys.ts'
 import {
   apiKey,
   apiKeyId,

@@ -22,7 +22,8 @@ export const newApiKey = Type.Object(
       minLength: 1,
       maxLength: 200,
       pattern: storableText,
-      description: 'The person or system that uses it: who acted, in the audit trail.',
+      description:
+        'The person or system that uses it: who acted, in the audit trail. `user:usr_…` for one of your users.',
     }),
     scopes: Type.Array(Type.Enum([...scopes]), { minItems: 1, maxItems: scopes.length, uniqueItems: true }),
     expires_at: Type.Optional(timestampText),

@@ -50,7 +50,7 @@ const meanings: Record<string, string> = {
   iban: 'International bank account number, ISO 13616.',
   id: 'Names the object; it never changes.',
   initiator: '`customer`: the cardholder is there. `merchant`: nobody is, so nobody can authenticate.',
-  key_id: 'The id of the API key that was used.',
+  key_id: 'The id of the API key that was used, or of the user who had signed in.',
   last4: 'The last four digits.',
   limit: 'How many at most.',
   line1: 'Street and number.',

@@ -35,6 +35,10 @@ const makers: Record<string, Make> = {
     const body = { name: 'A key', owner: 'ada@example.com', scopes: ['cards:read'] }
     return (await api.call<{ id: string }>('POST', '/v1/api_keys', { body })).body.id
   },
+  users: async (api) => {
+    const body = { issuer: 'https://login.example', subject: randomUUID(), name: 'Ada', scopes: ['admin'] }
+    return (await api.call<{ id: string }>('POST', '/v1/users', { body })).body.id
+  },
   approvals: async (api) => {
     const body = { action: 'export', reason: 'moving to another vault' }
     return (await api.call<{ id: string }>('POST', '/v1/approvals', { body })).body.id
@@ -59,7 +63,7 @@ export const idFields: Record<string, string> = {
 
 /** Text fields that hold no id of ours: the merchant's own words, card data, and places in a list. */
 export const plainFields = new Set(
-  `object_id number cvc cardholder_name iban routing_number account_number
+  `object_id issuer subject number cvc cardholder_name iban routing_number account_number
    holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
    created_before from to after cursor limit origin path_prefix certificate private_key`.split(/\s+/),

@@ -148,7 +148,7 @@ export async function startRoleProcesses(
     at,
     urlOf(path) {
       if (/^\/v1\/(payments|events|audit)/.test(path)) return at.platform.url
-      return /^\/v1\/(api_keys|merchants)/.test(path) ? at.access.url : at.vault.url
+      return /^\/v1\/(api_keys|approvals|merchants|users)/.test(path) ? at.access.url : at.vault.url
     },
     simulator_url: at.simulators.url,
     start,

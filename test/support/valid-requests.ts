@@ -30,6 +30,8 @@ export const knownValues: KnownValues = {
   currency: fc.constantFrom('EUR', 'USD', 'GBP'),
   psp: fc.constant('stripe'),
   name: fc.uuid(),
+  issuer: fc.constant('https://login.example'),
+  subject: fc.uuid(),
   secret: fc.uuid().map((text) => `sk_test_${text.replaceAll('-', '')}_1`),
   reason: fc.constantFrom('asked by the cardholder', 'refund by phone'),
   // Nobody can give a scope that he does not have.
