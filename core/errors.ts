@@ -73,6 +73,11 @@ export const failures = {
     title: 'That person is a user of this deployment already.',
     retryable: false,
   },
+  card_number_erased: {
+    status: 409,
+    title: 'The number of that version has been erased.',
+    retryable: false,
+  },
   secret_already_shown: {
     status: 409,
     title: 'This request was carried out, and its secret is told only once.',
@@ -123,6 +128,12 @@ export const failures = {
   card_expired: { status: 422, title: 'The card has expired.', retryable: false },
   cvc_invalid: { status: 422, title: 'The CVC does not have the length this brand uses.', retryable: false },
   card_not_found: { status: 422, title: 'There is no such card.', retryable: false },
+  card_not_active: { status: 422, title: 'The card is not active.', retryable: false },
+  card_version_not_found: {
+    status: 422,
+    title: 'The card has no such version.',
+    retryable: false,
+  },
   currency_unknown: { status: 422, title: 'The currency is not an ISO 4217 code.', retryable: false },
   connection_not_found: {
     status: 422,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import type { Payment } from '@coffer/platform/payments/schemas.ts'
-import type { Card } from '@coffer/vault/cards/schemas.ts'
+import type { Card, CardVersion } from '@coffer/vault/cards/schemas.ts'
 import {
   type ApiEvent,
   assertProblem,
@@ -87,6 +87,55 @@ test('changes of the same card at once all count', async () => {
   for (const answer of answers) assert.equal(answer.status, 200, answer.text)
   const { body } = await api.call<Card>('GET', `/v1/cards/${card.id}`)
   assert.equal(Object.keys(body.metadata).length, 25)
+})
+
+test('a card that is not active begins no payment, until the wrong change is undone', async () => {
+  const card = await api.card()
+  assert.equal((await api.createPayment({ card: card.id })).body.status, 'captured')
+  const key = randomUUID()
+  for (const status of ['contact_cardholder', 'closed']) {
+    const closed = await patch(card.id, { status, note: 'told by the issuer', source: 'psp', raw_code: '14' })
+    assert.deepEqual([closed.status, closed.body.status], [200, status], closed.text)
+    await eventually(async () => (await eventsOf(card.id, 'card.updated')).at(-1)!.data['status'] === status)
+    const refused = await api.createPayment({ card: card.id }, key)
+    assertProblem(refused, { status: 422, code: 'card_not_active', param: 'card' })
+  }
+  const { body: chain } = await api.call<Page<CardVersion>>('GET', `/v1/cards/${card.id}/versions`)
+  assert.deepEqual(
+    chain.data.map(({ status, source, raw_code }) => [status, source, raw_code]),
+    [
+      ['closed', 'psp', '14'],
+      ['contact_cardholder', 'psp', '14'],
+      ['active', 'api', null],
+    ],
+  )
+  const was = await api.call<Card>('GET', `/v1/cards/${card.id}?as_of=${chain.data[1]!.created_at}`)
+  assert.deepEqual([was.body.status, was.body.version], ['contact_cardholder', chain.data[1]!.id], was.text)
+  const path = `/v1/cards/${card.id}/restore`
+  const back = await api.call<Card>('POST', path, { body: { version: card.version }, key: randomUUID() })
+  assert.equal(back.status, 200, back.text)
+  // The key was not used up by the refusals.
+  const paid = await api.createPayment({ card: card.id }, key)
+  assert.equal(paid.body.status, 'captured', paid.text)
+})
+
+test('a card is charged by the number it was given in the place of its own', async () => {
+  const card = await api.card()
+  const body = { number: goodNumbers.mastercard, exp_month: 8, exp_year: 2046, cvc: '123' }
+  const replaced = await api.call<Card>('POST', `/v1/cards/${card.id}/replace`, { body, key: randomUUID() })
+  assert.deepEqual([replaced.status, replaced.body.id, replaced.body.brand], [200, card.id, 'mastercard'])
+  const payment = await api.createPayment({ card: card.id })
+  assert.equal(payment.body.status, 'captured', payment.text)
+  const text = 'select distinct card_version_id from forwards where card_id = $1'
+  const forwards = await queryDatabase(product, 'vault', text, [card.id])
+  assert.deepEqual(
+    forwards.map((row) => row['card_version_id']),
+    [replaced.body.version],
+  )
+  assert.deepEqual(
+    (await eventsOf(card.id, 'card.updated')).map((event) => event.data),
+    [card, replaced.body],
+  )
 })
 
 test('cards are listed page by page, newest first, by customer and by number', async () => {

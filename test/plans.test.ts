@@ -19,6 +19,7 @@ import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
 import * as cardChanges from '../vault/cards/change-queries.ts'
 import { eraseStatement as eraseCard, eraseDeletedCards } from '../vault/cards/erasing.ts'
 import * as cards from '../vault/cards/queries.ts'
+import * as cardVersions from '../vault/cards/version-queries.ts'
 import * as forwards from '../vault/forward/forward-queries.ts'
 import * as keys from '../vault/keys/queries.ts'
 import { eraseDeletedTokens, eraseStatement as eraseToken } from '../vault/tokens/erasing.ts'
@@ -84,11 +85,24 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     'coffer_vault_service',
     (database) => cards.listCards(database, 'mer_', { fingerprint: 'f', customer: 'c' }, undefined, 10),
   ],
-  [
-    'updateCards',
+  ...(['update', 'replace', 'restore'] as const).map((kind): (typeof hot)[number] => [
+    `updateCards: ${kind}`,
     'coffer_vault_service',
-    (database) =>
-      cardChanges.updateCards(database, [{ before: {}, after: { billing_address: null } }] as never),
+    (database) => {
+      const entry = { kind, before: {}, after: { billing_address: null }, version: {} }
+      return cardChanges.updateCards(database, [entry] as never)
+    },
+  ]),
+  ['findVersions', 'coffer_vault_service', (database) => cardVersions.findVersions(database, one)],
+  [
+    'listVersions',
+    'coffer_vault_service',
+    (database) => cardVersions.listVersions(database, one[0], 'cver_~', 10),
+  ],
+  [
+    'findCardBefore',
+    'coffer_vault_service',
+    (database) => cardVersions.findCardBefore(database, one[0], 'cver_~'),
   ],
   ['deleteCards', 'coffer_vault_service', (database) => cardChanges.deleteCards(database, one)],
   ['recordCvcs', 'coffer_vault_service', (database) => cardChanges.recordCvcs(database, one)],

@@ -13,6 +13,8 @@ import { type Cards, createCards } from './cards/cards.ts'
 import { type CardChanges, createCardChanges } from './cards/changes.ts'
 import { eraseDeletedCards } from './cards/erasing.ts'
 import * as cardRoutes from './cards/routes.ts'
+import * as versionRoutes from './cards/version-routes.ts'
+import { type CardVersions, createCardVersions } from './cards/versions.ts'
 import { startErasing } from './erasing.ts'
 import { type Connections, createConnections } from './forward/connections.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
@@ -49,11 +51,13 @@ export function publicRoutes(parts: {
   cards: Cards
   cardChanges: CardChanges
   tokens: Tokens
+  cardVersions: CardVersions
   connections: Connections
   destinations: Destinations
 }): Routes {
   return async (server) => {
-    await cardRoutes.publicRoutes(parts.cards, parts.cardChanges)(server)
+    await cardRoutes.publicRoutes(parts.cards, parts.cardChanges, parts.cardVersions)(server)
+    await versionRoutes.publicRoutes(parts.cardVersions, parts.cardChanges)(server)
     await tokenRoutes.publicRoutes(parts.tokens)(server)
     await forwardRoutes.publicRoutes(parts.connections)(server)
     await destinationRoutes.publicRoutes(parts.destinations)(server)
@@ -89,6 +93,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const cards = createCards(cardsDeps)
   const cardChanges = createCardChanges({ ...cardsDeps, cards })
   const tokens = createTokens(cardsDeps)
+  const cardVersions = createCardVersions({ database })
   const allowLoopback = config.COFFER_MODE === 'sandbox'
   const connections = createConnections({ database, keyring, allowLoopback })
   const destinations = createDestinations({ database, keyring, clock: systemClock, allowLoopback })
@@ -108,7 +113,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'vault',
-    publicRoutes: publicRoutes({ cards, cardChanges, tokens, connections, destinations }),
+    publicRoutes: publicRoutes({ cards, cardChanges, cardVersions, tokens, connections, destinations }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)

@@ -8,6 +8,7 @@ import { quietLog, type TestPostgres } from '../test/support/postgres.ts'
 import { createCards, type SerializeCard } from './cards/cards.ts'
 import { createCardChanges } from './cards/changes.ts'
 import type { Card, CardChange, NewCard } from './cards/schemas.ts'
+import { createCardVersions } from './cards/versions.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
 import { openKeyring } from './keys/keyring.ts'
 import { createLocalKeys } from './keys/local-keys.ts'
@@ -54,8 +55,9 @@ export async function openTestVault(
   const deps = { database, keyring, clock, cvcLeases, revealRecords }
   const cards = createCards(deps)
   const changes = createCardChanges({ ...deps, cards })
+  const versions = createCardVersions({ database })
   const tokens = createTokens(deps)
-  return { database, keyring, cvcLeases, cards, changes, tokens }
+  return { database, keyring, cvcLeases, cards, changes, versions, tokens }
 }
 
 export type TestVault = Awaited<ReturnType<typeof openTestVault>>

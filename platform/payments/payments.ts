@@ -107,12 +107,19 @@ export function createPayments(deps: PaymentsDeps) {
     return settle(plan, payment, ending, answer, subjects)
   }
 
-  /** The projection of card events may be a moment behind: the vault is asked before there is no such card. */
-  async function insertIntent(entry: IntentInsert): Promise<IntentInserted> {
+  /**
+   * The projection of card events may be a moment behind: the vault is asked before a card is refused.
+   * @throws Failure card_not_found, card_not_active
+   */
+  async function insertIntent(
+    entry: IntentInsert,
+  ): Promise<Exclude<IntentInserted, { verdict: 'card_not_known' }>> {
     const intent = await store.insertIntent(entry)
     if (intent.verdict !== 'card_not_known') return intent
-    if (!(await isKnownToVault(deps.vault, entry.merchant_id, entry.plan.card_id))) return intent
-    return store.insertIntent({ ...entry, card_is_known: true })
+    const status = await statusInVault(deps.vault, entry.merchant_id, entry.plan.card_id)
+    if (status === undefined) throw new Failure('card_not_found', { param: 'card' })
+    if (status !== 'active') throw new Failure('card_not_active', { param: 'card' })
+    return insertIntent({ ...entry, card_is_known: true })
   }
 
   return {
@@ -160,7 +167,6 @@ export function createPayments(deps: PaymentsDeps) {
         card_is_known: false,
       })
       failpoint('platform.payments.after_intent')
-      if (intent.verdict === 'card_not_known') throw new Failure('card_not_found', { param: 'card' })
       if (intent.verdict !== 'inserted') return answers.repeated<{ payment_id: string }>(intent, abandoned)
       const answer = answerFor(payment.id)
       const work = carryOut(connector, plan, payment, answer, subjects)
@@ -214,13 +220,18 @@ async function findInVault(
   }
 }
 
-async function isKnownToVault(vault: InternalClient, merchantId: string, cardId: string): Promise<boolean> {
-  if (!isId('card', cardId)) return false
+/** Undefined where there is no such card. */
+async function statusInVault(
+  vault: InternalClient,
+  merchantId: string,
+  cardId: string,
+): Promise<string | undefined> {
+  if (!isId('card', cardId)) return undefined
   try {
-    await vault.call<CardFacts>('/internal/card-facts', { merchant_id: merchantId, card_id: cardId })
-    return true
+    const asked = { merchant_id: merchantId, card_id: cardId }
+    return (await vault.call<CardFacts>('/internal/card-facts', asked)).status
   } catch (error) {
-    if (error instanceof Failure && error.code === 'not_found') return false
+    if (error instanceof Failure && error.code === 'not_found') return undefined
     throw error
   }
 }

@@ -43,7 +43,7 @@ export type IntentInsert = Caller & {
   /** How long another request with this key is told that this one is running. */
   lease_ms: number
   event_data: string
-  /** The vault has said that there is such a card: the projection, which may be a moment behind, is not asked. */
+  /** The vault has said that there is such a card and that it is active: the projection, which may be a moment behind, is not asked. */
   card_is_known: boolean
 }
 
@@ -82,7 +82,7 @@ const insertIntentsText = `
     select input.place from input left join lateral (
       select card_id from card_facts
       where card_facts.merchant_id = input.merchant_id and card_facts.card_id = input.card_id
-        and status <> 'deleted' limit 1) fact on true
+        and status = 'active' limit 1) fact on true
     where not card_was_found and fact.card_id is null
   ), claimed as materialized (
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id, lease_until,

@@ -19,6 +19,7 @@ export function publicRoutes(payments: Payments, deps: ResolveByHandDeps): Route
             'idempotency_key_required',
             'idempotency_key_in_use',
             'card_not_found',
+            'card_not_active',
             'currency_unknown',
             'connection_not_found',
             'connection_disabled',

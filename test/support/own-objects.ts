@@ -17,6 +17,10 @@ const makers: Record<string, Make> = {
     const body = { type: 'text', data: { value: randomUUID() } }
     return (await api.call<{ id: string }>('POST', '/v1/tokens', { body })).body.id
   },
+  versions: async (api) => {
+    const { body } = await api.call<{ version: string }>('GET', `/v1/cards/${await ownId(api, 'cards')}`)
+    return body.version
+  },
   payments: async (api) => (await api.createPayment({ card: await ownId(api, 'cards') })).body.id,
   operations: async (api) => {
     const path = `/v1/payments/${await ownId(api, 'payments')}/refunds`
@@ -59,6 +63,7 @@ export const idFields: Record<string, string> = {
   object: 'cards',
   operation: 'operations',
   token: 'tokens',
+  version: 'versions',
 }
 
 /** Text fields that hold no id of ours: the merchant's own words, card data, and places in a list. */
@@ -66,7 +71,9 @@ export const plainFields = new Set(
   `object_id issuer subject number cvc cardholder_name iban routing_number account_number
    holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
-   created_before from to after cursor limit origin path_prefix certificate private_key`.split(/\s+/),
+   created_before from to after as_of cursor limit origin path_prefix certificate private_key raw_code`.split(
+    /\s+/,
+  ),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()

@@ -180,6 +180,7 @@ function newCardOf(input: NewCard, brand: string, bin: string, fingerprint: stri
     billing_address: billingAddressOf(input.billing_address),
     customer: input.customer ?? null,
     metadata: input.metadata ?? {},
+    last_replaced_at: null,
     created_at: at,
     updated_at: at,
   }
@@ -208,6 +209,7 @@ export function cardOf(row: queries.CardRow): Card {
     billing_address: row.billing_address,
     customer: row.customer,
     metadata: row.metadata,
+    last_replaced_at: row.last_replaced_at?.toISOString() ?? null,
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
   }

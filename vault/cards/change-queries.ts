@@ -3,31 +3,44 @@ import type { Caller } from '@coffer/core/caller.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
-import { addressText, type CardRow } from './queries.ts'
+import type { ChangingCard } from './changed-card.ts'
+import { addressText } from './queries.ts'
 
 /** What every change is recorded with. */
 type Recorded = Caller & { card_id: string; audit_id: string }
 export type Keyed = { idempotency_key: string | null; body_hmac: Buffer | null; response_body: string }
 
+/** What may be done to a card. Each is an operation and an action of its own for keys and for the audit trail. */
+export type ChangeKind = 'update' | 'replace' | 'restore'
+
 export type CardUpdate = Recorded &
   Keyed & {
+    kind: ChangeKind
     /** The card as it was read: nothing is written if it is another by now. */
-    before: CardRow
-    after: CardRow
+    before: ChangingCard
+    after: ChangingCard
     event_id: string
-    /** Their names, for the audit trail: "exp_month exp_year". */
-    changed_fields: string
+    /** For the audit trail: which fields ("exp_month exp_year"), and why. */
+    audit_reason: string
+    version: {
+      reason: string
+      source: string
+      raw_code: string | null
+      note: string | null
+      restored_version_id: string | null
+    }
   }
 
 /** Undefined where nothing was written, because the card has changed or ended since it was read. */
 export type Written =
-  | { verdict: 'written' }
+  | { verdict: 'written'; fingerprint: string }
   | { verdict: 'repeated'; answer: StoredAnswer }
   | { verdict: 'body_differs' }
   | undefined
 
 export type WrittenRow = {
   written: boolean
+  fingerprint: string
   same_body: boolean | null
   response_status: number | null
   response_body: string | null
@@ -52,8 +65,8 @@ export const addedAudit = (action: string, hash = 'null::bytea', changed = 'null
     select $3, $1, $4, $5, '${action}', $2, $6, $10, 'done', ${hash}, ${changed} from changed
   )`
 
-const answerOfKnown = `select exists (select from changed) as written, known.same_body, known.response_status,
-    known.response_body
+const answerOfKnown = (fingerprint: string) => `select exists (select from changed) as written,
+    ${fingerprint} as fingerprint, known.same_body, known.response_status, known.response_body
   from (values (1)) as one left join known on true`
 
 const sharedValues = (entry: Recorded & Keyed) => valuesOf(entry, entry.card_id)
@@ -72,33 +85,71 @@ export const valuesOf = (entry: Caller & { audit_id: string } & Keyed, objectId:
   entry.source_address,
 ]
 
+/** With the fingerprint that the number has by now, in the place of the one it would have had. */
+const answer = `replace($9::text, $29, (select fingerprint from numbered))`
+
 /**
  * Compare-and-set: `updated_at` grows with every change of a card, so it tells whether this is the card that was
- * read. A version that is there already is not added again.
+ * read. A version that is there already is not added again. A number that is new to the merchant gets its
+ * instrument; where another batch adds that at this moment, nothing is written, and all may be again.
  */
-const updateText = `
-  with ${knownKey('cards.update')}, changed as materialized (
-    update cards set card_version_id = $13, customer = $14, metadata = $15, updated_at = $12
+const updateText = (kind: ChangeKind) => `
+  with held as materialized (
+    select case when $30::bytea is not null then hold_fingerprint_keys(array[$37::int], array[$39::int]) end
+  ), ${knownKey(`cards.${kind}`)}, read as materialized (
+    select card_version_id from held cross join cards
     where merchant_id = $1 and card_id = $2 and updated_at = $11 and deleted_at is null
       and not exists (select from known)
-    returning card_id
+  ), known_instrument as materialized (
+    select fingerprint from instruments where merchant_id = $1 and number_hmac = $30::bytea limit 1
+  ), added_instrument as materialized (
+    insert into instruments (merchant_id, number_hmac, fingerprint, fingerprint_key_version)
+    select $1, $30::bytea, $29, $37::int from read
+    where $30::bytea is not null and not exists (select from known_instrument)
+    on conflict do nothing returning fingerprint
+  ), added_next as (
+    insert into instruments (merchant_id, number_hmac, fingerprint, fingerprint_key_version)
+    select $1, $38::bytea, fingerprint, $39::int from added_instrument where $38::bytea is not null
+    on conflict do nothing
+  ), numbered as materialized (
+    select fingerprint from known_instrument union all select fingerprint from added_instrument
+    union all select $29 where $30::bytea is null
+  ), changed as materialized (
+    update cards set card_version_id = $13, customer = $14, metadata = $15, updated_at = $12, status = $28,
+      fingerprint = (select fingerprint from numbered),
+      first_fingerprint = case when fingerprint = (select fingerprint from numbered) then first_fingerprint
+        else coalesce(first_fingerprint, fingerprint) end,
+      last_replaced_at = $36
+    where merchant_id = $1 and card_id = $2 and updated_at = $11 and deleted_at is null
+      and exists (select from read) and exists (select from numbered)
+    returning card_id, fingerprint
   ), added_version as (
     insert into card_versions (merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin,
-      last4, exp_month, exp_year, cardholder_name, billing_address, reason, created_at)
-    select $1, $2, $13, $16, $17::bytea, $18, $19, $20, $21::smallint, $22::smallint, $23, $24::json, 'updated',
-      $12::timestamptz
+      last4, exp_month, exp_year, cardholder_name, billing_address, reason, created_at, status, fingerprint, actor,
+      source, raw_code, note, restored_version_id)
+    select $1, $2, $13, $16, $17::bytea, $18, $19, $20, $21::smallint, $22::smallint, $23, $24::json, $31,
+      $12::timestamptz, $28, fingerprint, $4, $32, $33, $34, $35
     from changed where $25::boolean
-  ), ${addedAudit('card.update', 'case when $25::boolean then sha256($17::bytea) end', '$27')}, added_event as (
+  ), superseded as (
+    insert into superseded_versions (merchant_id, card_id, card_version_id)
+    select $1, $2, read.card_version_id from changed, read where $25::boolean
+  ), ${addedAudit(`card.${kind}`, 'case when $25::boolean then sha256($17::bytea) end', '$27')}, added_event as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-    select $26, $1, 'card.updated', $2, $9::text::json, $12::timestamptz from changed
-  ), ${keptKey('cards.update')}
-  ${answerOfKnown}`
+    select $26, $1, 'card.updated', $2, ${answer}::json, $12::timestamptz from changed
+  ), ${keptKey(`cards.${kind}`, 200, answer)}
+  ${answerOfKnown('(select fingerprint from changed)')}`
+
+const updateTexts: Record<ChangeKind, string> = {
+  update: updateText('update'),
+  replace: updateText('replace'),
+  restore: updateText('restore'),
+}
 
 function updateStatement(entry: CardUpdate): Statement {
-  const { before, after } = entry
+  const { before, after, version } = entry
   return {
-    name: 'update_card',
-    text: updateText,
+    name: `${entry.kind}_card`,
+    text: updateTexts[entry.kind],
     values: [
       ...sharedValues(entry),
       before.updated_at,
@@ -117,7 +168,19 @@ function updateStatement(entry: CardUpdate): Statement {
       addressText(after.billing_address),
       after.card_version_id !== before.card_version_id,
       entry.event_id,
-      entry.changed_fields,
+      entry.audit_reason,
+      after.status,
+      after.fingerprint,
+      after.hashes?.number_hmac ?? null,
+      version.reason,
+      version.source,
+      version.raw_code,
+      version.note,
+      version.restored_version_id,
+      after.last_replaced_at,
+      after.hashes?.fingerprint_key_version ?? null,
+      after.hashes?.next_number_hmac ?? null,
+      after.hashes?.next_fingerprint_key_version ?? null,
     ],
   }
 }
@@ -130,7 +193,7 @@ export async function updateCards(database: Database, updates: CardUpdate[]): Pr
 }
 
 export function writtenOf(row: WrittenRow): Written {
-  if (row.written) return { verdict: 'written' }
+  if (row.written) return { verdict: 'written', fingerprint: row.fingerprint }
   if (row.response_status === null) return undefined
   if (!row.same_body) return { verdict: 'body_differs' }
   return { verdict: 'repeated', answer: { status: row.response_status, body: row.response_body! } }
@@ -150,7 +213,7 @@ const cvcText = `
     select card_id from cards
     where merchant_id = $1 and card_id = $2 and deleted_at is null and not exists (select from known)
   ), ${addedAudit('card.collect_cvc')}, ${keptKey('cards.collect_cvc')}
-  ${answerOfKnown}`
+  ${answerOfKnown('null')}`
 
 export async function recordCvcs(database: Database, entries: CvcCollected[]): Promise<Written[]> {
   const statements = entries.map((entry) => ({

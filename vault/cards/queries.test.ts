@@ -37,6 +37,7 @@ async function entry(
     billing_address: null,
     customer: changes.customer ?? null,
     metadata: {},
+    last_replaced_at: null,
     created_at: at,
     updated_at: at,
   }

@@ -106,9 +106,9 @@ const insertCardsText = `
     from accepted
   ), added_versions as (
     insert into card_versions (merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin,
-      last4, exp_month, exp_year, cardholder_name, billing_address, reason, created_at)
+      last4, exp_month, exp_year, cardholder_name, billing_address, reason, actor, created_at)
     select merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand, bin, last4, exp_month,
-      exp_year, cardholder_name, billing_address, 'created', created_at
+      exp_year, cardholder_name, billing_address, 'created', actor, created_at
     from accepted
   ), added_audit as (
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
@@ -191,6 +191,7 @@ export type CardRow = CardKey & {
   status: Card['status']
   customer: string | null
   metadata: Record<string, string>
+  last_replaced_at: Date | null
   created_at: Date
   updated_at: Date
   data_key_id: string
@@ -205,8 +206,8 @@ export type CardRow = CardKey & {
 }
 
 /** Of a card and its current version, everything that is shown or needed to open the number. */
-const cardColumns = `card.merchant_id, card.card_id, card.card_version_id, card.fingerprint, card.status, card.customer,
-  card.metadata, card.created_at, card.updated_at, version.data_key_id, version.number_encrypted, version.brand,
+export const cardColumns = `card.merchant_id, card.card_id, card.card_version_id, card.fingerprint, card.status, card.customer,
+  card.metadata, card.last_replaced_at, card.created_at, card.updated_at, version.data_key_id, version.number_encrypted, version.brand,
   version.bin, version.last4, version.exp_month, version.exp_year, version.cardholder_name, version.billing_address`
 const currentVersion = `cross join lateral (
   select * from card_versions

@@ -8,7 +8,7 @@ import { openTestVault, rowsOf, testCard } from '../test-vault.ts'
 import { publicRoutes } from './routes.ts'
 
 const postgres = await startTestPostgres({ after })
-const { cards, changes } = await openTestVault(postgres)
+const { cards, changes, versions } = await openTestVault(postgres)
 
 /** The bearer `mer_…=scope,scope` is that merchant with those scopes. */
 const check: TokenCheck = {
@@ -28,7 +28,7 @@ const check: TokenCheck = {
 }
 
 const server = createServer(quietLog, { body_bytes_max: 64 * 1024, request_timeout_ms: 5_000 })
-await mount(server, publicRoutes(cards, changes), check)
+await mount(server, publicRoutes(cards, changes, versions), check)
 after(() => server.close())
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE'
@@ -110,7 +110,7 @@ test('what cannot be kept as it is, or is not text, is refused by its name and n
     ['metadata.a', { metadata: { a: 1 } }],
     ['metadata.a', { metadata: { a: { b: 'c' } } }],
     ['fingerprint', { fingerprint: 'fpr_x' }],
-    ['status', { status: 'closed' }],
+    ['status', { status: 'gone' }],
   ]
   for (const [param, changes] of refused) {
     const { status, body } = await call('/v1/cards', { ...testCard(), ...changes }, { merchant })
@@ -213,7 +213,7 @@ test('what a change or a list may not hold is refused by its name, and changes n
     [undefined, {}],
     ['number', { number: '5555555555554444' }],
     ['cvc', { cvc: '737' }],
-    ['status', { status: 'closed' }],
+    ['status', { status: 'gone' }],
     ['exp_month', { exp_month: 13, exp_year: 2030 }],
     ['exp_month', { exp_month: null, exp_year: null }],
     ['exp_year', { exp_month: 1 }],

@@ -3,6 +3,7 @@ import type { Routes } from '@coffer/core/http-server.ts'
 import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { sendJsonText } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
+import { momentOf } from '@coffer/core/timestamps.ts'
 import { Type } from 'typebox'
 import { keyFailures } from '../keys/keyring.ts'
 import type { Cards } from './cards.ts'
@@ -14,16 +15,18 @@ import {
   cardId,
   cardList,
   cardListQuery,
+  cardQuery,
   collectedCvc,
   newCard,
   newCvc,
   revealedCard,
   revealRequest,
 } from './schemas.ts'
+import type { CardVersions } from './versions.ts'
 
 const optionalKey = Type.Object({ 'idempotency-key': idempotencyKeyHeader })
 
-export function publicRoutes(cards: Cards, changes: CardChanges): Routes {
+export function publicRoutes(cards: Cards, changes: CardChanges, versions: CardVersions): Routes {
   return async (server) => {
     server.post(
       '/v1/cards',
@@ -73,9 +76,17 @@ export function publicRoutes(cards: Cards, changes: CardChanges): Routes {
       '/v1/cards/:id',
       {
         config: { access: { scope: 'cards:read' }, failures: ['not_found'] },
-        schema: { summary: 'A card, without its number.', params: cardId, response: { 200: card } },
+        schema: {
+          summary: 'A card, without its number; as it is, or as it was.',
+          params: cardId,
+          querystring: cardQuery,
+          response: { 200: card },
+        },
       },
-      (request) => cards.get(request.user.merchant_id, request.params.id),
+      ({ user, params, query }) =>
+        query.as_of === undefined
+          ? cards.get(user.merchant_id, params.id)
+          : versions.asOf(user.merchant_id, params.id, momentOf(query.as_of, 'as_of')),
     )
 
     server.patch(

@@ -2,6 +2,7 @@
 import { idPattern } from '@coffer/core/ids.ts'
 import { metadata, metadataChange, metadataShown, storableText } from '@coffer/core/metadata.ts'
 import { limitParameter } from '@coffer/core/pages.ts'
+import { timestampText } from '@coffer/core/timestamps.ts'
 import { type Static, Type } from 'typebox'
 import { billingAddress, newBillingAddress } from './billing-address.ts'
 
@@ -31,10 +32,16 @@ export const newCard = Type.Object(
 )
 export type NewCard = Static<typeof newCard>
 
+const cardStatus = Type.Union([
+  Type.Literal('active'),
+  Type.Literal('closed'),
+  Type.Literal('contact_cardholder'),
+])
+
 export const card = Type.Object({
   id: Type.String({ pattern: idPattern('card') }),
   object: Type.Literal('card'),
-  status: Type.Union([Type.Literal('active'), Type.Literal('closed'), Type.Literal('contact_cardholder')]),
+  status: cardStatus,
   version: Type.String({ pattern: idPattern('cardVersion') }),
   brand: Type.String(),
   bin: Type.String(),
@@ -46,10 +53,72 @@ export const card = Type.Object({
   billing_address: Type.Union([billingAddress, Type.Null()]),
   customer: Type.Union([Type.String(), Type.Null()]),
   metadata: metadataShown,
+  last_replaced_at: Type.Union([Type.String(), Type.Null()]),
   created_at: Type.String(),
   updated_at: Type.String(),
 })
 export type Card = Static<typeof card>
+
+const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
+  Type.Union([schema, Type.Null()])
+
+/** Who said so and why: kept with the version that the change makes. */
+const origin = {
+  source: Type.Optional(
+    Type.Union([Type.Literal('api'), Type.Literal('account_updater'), Type.Literal('psp')], {
+      description: 'Who told you; `api` if left out.',
+    }),
+  ),
+  raw_code: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 100,
+      pattern: storableText,
+      description: 'Its own code, verbatim.',
+    }),
+  ),
+  note: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 500, pattern: storableText, description: 'Why, in your words.' }),
+  ),
+}
+const originOut = {
+  source: Type.Union([
+    Type.Literal('api'),
+    Type.Literal('account_updater'),
+    Type.Literal('psp'),
+    Type.Literal('import'),
+  ]),
+  raw_code: orNull(Type.String()),
+  note: orNull(Type.String()),
+}
+
+/** What the card was from this change until the next one. */
+export const cardVersion = Type.Object({
+  id: Type.String({ pattern: idPattern('cardVersion') }),
+  object: Type.Literal('card_version'),
+  card: Type.String({ pattern: idPattern('card') }),
+  reason: Type.String(),
+  ...originOut,
+  actor: orNull(Type.String()),
+  restored_version: orNull(Type.String({ pattern: idPattern('cardVersion') })),
+  status: cardStatus,
+  brand: Type.String(),
+  bin: Type.String(),
+  last4: Type.String(),
+  exp_month: Type.Integer(),
+  exp_year: Type.Integer(),
+  fingerprint: Type.String({ pattern: idPattern('fingerprint') }),
+  cardholder_name: orNull(Type.String()),
+  billing_address: orNull(billingAddress),
+  number_erased_at: orNull(Type.String()),
+  created_at: Type.String(),
+})
+export type CardVersion = Static<typeof cardVersion>
+
+export const cardVersionList = Type.Object({
+  data: Type.Array(cardVersion),
+  next_cursor: orNull(Type.String()),
+})
 
 /** What is left out stays; null clears. */
 export const cardChange = Type.Object(
@@ -62,10 +131,34 @@ export const cardChange = Type.Object(
     ),
     customer: Type.Optional(Type.Union([customer, Type.Null()])),
     metadata: Type.Optional(Type.Union([metadataChange, Type.Null()], { description: 'Merged by name.' })),
+    status: Type.Optional(cardStatus),
+    ...origin,
   },
   { additionalProperties: false, minProperties: 1 },
 )
 export type CardChange = Static<typeof cardChange>
+
+/** The number of a card that was issued anew, with its expiry. */
+export const cardReplacement = Type.Object(
+  {
+    number: Type.String({ pattern: '^[0-9]{12,19}$', description: 'Digits only.' }),
+    exp_month: expMonth,
+    exp_year: expYear,
+    cvc: Type.Optional(cvc),
+    ...origin,
+  },
+  { additionalProperties: false },
+)
+export type CardReplacement = Static<typeof cardReplacement>
+
+export const cardRestoration = Type.Object(
+  {
+    version: Type.String({ minLength: 1, maxLength: 100, description: 'The id of an earlier version.' }),
+    note: origin.note,
+  },
+  { additionalProperties: false },
+)
+export type CardRestoration = Static<typeof cardRestoration>
 
 export const cardListQuery = Type.Object(
   {
@@ -92,6 +185,13 @@ export const collectedCvc = Type.Object({
 export type CollectedCvc = Static<typeof collectedCvc>
 
 export const cardId = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) })
+
+export const cardQuery = Type.Object(
+  {
+    as_of: Type.Optional(Type.Unsafe<string>({ ...timestampText, description: 'The card as it was then.' })),
+  },
+  { additionalProperties: false },
+)
 
 export const revealRequest = Type.Object(
   {

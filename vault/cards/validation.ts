@@ -3,15 +3,23 @@ import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { isCountry } from './billing-address.ts'
 import { type Brand, brandOfCardNumber, cvcLengthOf } from './brands.ts'
-import type { CardChange, NewCard } from './schemas.ts'
+import type { CardChange, CardReplacement, NewCard } from './schemas.ts'
 
 /** @throws Failure card_number_invalid, card_expired, cvc_invalid or card_number_in_wrong_field. */
 export function validateNewCard(card: NewCard, now: Date): Brand {
+  const brand = validateNewNumber(card, now)
+  validateTexts(card)
+  return brand
+}
+
+/** @throws Failure card_number_invalid, card_expired, cvc_invalid or card_number_in_wrong_field. */
+export function validateNewNumber(card: CardReplacement, now: Date): Brand {
   const brand = brandOfCardNumber(card.number)
   if (brand === undefined) throw new Failure('card_number_invalid', { param: 'number' })
   if (isExpired(card.exp_month, card.exp_year, now)) throw new Failure('card_expired', { param: 'exp_year' })
   if (card.cvc !== undefined) validateCvc(brand.brand, card.cvc)
-  validateTexts(card)
+  refuseCardNumberIn('raw_code', card.raw_code)
+  refuseCardNumberIn('note', card.note)
   return brand
 }
 
@@ -25,6 +33,8 @@ export function validateCardChange(change: CardChange, now: Date): void {
       param: exp_month === undefined ? 'exp_month' : 'exp_year',
       detail: 'exp_month and exp_year are changed together.',
     })
+  refuseCardNumberIn('raw_code', change.raw_code)
+  refuseCardNumberIn('note', change.note)
   validateTexts(change)
 }
 

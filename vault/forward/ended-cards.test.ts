@@ -71,13 +71,11 @@ const sentBodies = async (work: () => Promise<unknown>) => {
   return bodies.slice(before)
 }
 
-test('a card that is deleted or closed begins no attempt, and one that had begun goes on', async () => {
+test('a card that is deleted, closed or waits for its cardholder begins no attempt, and one that had begun goes on', async () => {
   const endings: ((kept: Awaited<ReturnType<typeof prepare>>) => Promise<unknown>)[] = [
     ({ caller, card }) => vault.changes.remove(caller, card.id),
-    ({ card }) =>
-      postgres.query('coffer_vault_migrator', `update cards set status = 'closed' where card_id = $1`, [
-        card.id,
-      ]),
+    ({ update }) => update({ status: 'closed' }),
+    ({ update }) => update({ status: 'contact_cardholder' }),
   ]
   for (const end of endings) {
     const kept = await prepare()
@@ -91,7 +89,7 @@ test('a card that is deleted or closed begins no attempt, and one that had begun
     const sent = await sentBodies(async () => {
       for (const refused of [call(), { ...looked, send_number: 1 }, { ...looked, step: 'confirm' }]) {
         const { outcome, reason } = await send(refused)
-        assert.deepEqual([outcome, reason], ['not_sent', 'the card is closed or deleted'])
+        assert.deepEqual([outcome, reason], ['not_sent', 'the card is deleted or not active'])
       }
     })
     assert.deepEqual(sent, [])

@@ -27,7 +27,8 @@ export type ForwardCard = {
 export type ForwardState = 'recorded' | 'not_sent' | 'unanswered' | 'answered' | 'closed'
 
 /**
- * refused: the delegation does not agree. card_ended: the card was closed or deleted before this attempt began, which needs its data.
+ * refused: the delegation does not agree. card_ended: before this attempt, which needs its data, began, the card was
+ * deleted or no longer active.
  * recorded_before: this send number was used; it is not sent again.
  */
 export type ForwardInserted = {
@@ -46,7 +47,7 @@ type InsertedRow = { [Name in keyof ForwardCard]: ForwardCard[Name] | null } & {
 /**
  * Records a batch of sends and gives each its card, in one transaction. A send is refused where the card or
  * version it needs is not the merchant's, or the attempt has used another card or connection before. The data of a
- * card that is closed or deleted go to no new attempt; one that had begun goes on, because its outcome must be found
+ * card that is deleted or not active go to no new attempt; one that had begun goes on, because its outcome must be found
  * out, and so does what needs no card data: a payment is looked up and refunded whatever has become of its card.
  */
 const insertForwardsText = `
@@ -58,7 +59,7 @@ const insertForwardsText = `
   ), found as materialized (
     select input.place, card.has_ended, version.* from input
     cross join lateral (
-      select merchant_id, card_id, card_version_id, deleted_at is not null or status = 'closed' as has_ended
+      select merchant_id, card_id, card_version_id, deleted_at is not null or status <> 'active' as has_ended
       from cards where merchant_id = input.merchant_id and card_id = input.card_id limit 1) card
     cross join lateral (
       select card_version_id, data_key_id, number_encrypted, exp_month, exp_year, cardholder_name, billing_address

@@ -90,7 +90,7 @@ export function createForwards(deps: {
   /** The answer once a first record exists: what the record says, and nothing is sent again. */
   function alreadyRecorded(call: ForwardCall, inserted: queries.ForwardInserted): ForwardResult {
     if (inserted.verdict === 'card_ended')
-      return result(call, inserted, { outcome: 'not_sent', reason: 'the card is closed or deleted' }, 0)
+      return result(call, inserted, { outcome: 'not_sent', reason: 'the card is deleted or not active' }, 0)
     if (inserted.verdict === 'refused')
       return result(
         call,
