@@ -78,9 +78,10 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
   await database.check()
+  const wrappingKeys = await openWrappingKeys(config)
   const keyring = await openKeyring({
     database,
-    wrappingKeys: await openWrappingKeys(config),
+    wrappingKeys,
     fingerprintKey: config.VAULT_FINGERPRINT_KEY,
     limits: cacheLimitsOf(config),
     log,
@@ -131,6 +132,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await revealRecords.drain()
       await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop(), keyring.stop()])
       await auditTrail.stop()
+      wrappingKeys.close?.()
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
     },
   }

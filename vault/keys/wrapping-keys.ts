@@ -24,6 +24,7 @@ export type WrappingKeys = {
   currentId(): Promise<string>
   /** Whether this is the check value of a key that it has: all that databases from before the ids tell of theirs. */
   hasKeyOf?(checkValue: Buffer): boolean
+  close?(): void
 }
 
 /** The bytes do not unwrap, however often it is tried. */
