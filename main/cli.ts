@@ -3,13 +3,16 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import {
   checkConfig,
   doctor,
+  exportAudit,
   type Listen,
   migrateAll,
   printConfig,
   startAll,
   startRole,
   startSimulators,
+  verifyAudit,
 } from './commands.ts'
+import { zones } from './databases.ts'
 import { roleNames } from './roles.ts'
 import type { Startable } from './settings.ts'
 
@@ -80,6 +83,49 @@ startable(program.command('doctor'))
     doctor(options.role, listenOf(options), options.json === true),
   )
 
+const audit = program
+  .command('audit')
+  .description('Prove that nobody has changed the audit trail, or let others prove it.')
+
+/** A running sandbox's trails, where no database is set. */
+const auditable = (command: Command, zone: Option) =>
+  command
+    .addOption(zone.choices(zones))
+    .addOption(
+      new Option('--data-dir <folder>', 'a sandbox that runs, where no …_AUDIT_DATABASE_URL is set')
+        .env('COFFER_DATA_DIR')
+        .default('.coffer'),
+    )
+
+auditable(audit.command('verify'), new Option('--zone <zone>', 'only this one'))
+  .description(
+    'Make the chain of every record again, hold it against the exported checkpoints, and every card against the ' +
+      'trail. Names what was changed, removed, added or cut off. Exit code 1 if anything was.',
+  )
+  .option('--json', 'the findings as JSON')
+  .addHelpText(
+    'after',
+    examples(
+      'coffer audit verify',
+      'VAULT_AUDIT_DATABASE_URL_FILE=… VAULT_AUDIT_PUBLIC_KEY_FILE=… COFFER_AUDIT_FOLDER=/mnt/worm coffer audit verify --json',
+    ),
+  )
+  .action((options: { zone?: string; json?: true; dataDir: string }) =>
+    verifyAudit({ data_directory: options.dataDir, zone: options.zone, as_json: options.json === true }),
+  )
+
+auditable(audit.command('export'), new Option('--zone <zone>', 'of which zone').makeOptionMandatory())
+  .description('Write the records and their checkpoints as JSONL, to be checked with the public key alone.')
+  .option('--from <time>', 'from the last checkpoint before it (RFC 3339)', timeOf)
+  .option('--to <time>', 'to the first checkpoint at or after it', timeOf)
+  .addHelpText(
+    'after',
+    examples('coffer audit export --zone vault --from 2026-01-01T00:00:00Z > vault-audit.jsonl'),
+  )
+  .action((options: { zone: string; from?: Date; to?: Date; dataDir: string }) =>
+    exportAudit({ data_directory: options.dataDir, zone: options.zone, from: options.from, to: options.to }),
+  )
+
 function listenOf({ host, port, dataDir }: Options): Listen {
   return { host, port, data_directory: dataDir }
 }
@@ -94,6 +140,13 @@ function portOf(text: string): number {
   if (!/^\d{1,5}$/.test(text) || port > 65_535)
     throw new InvalidArgumentError("a port from 0 to 65535, or 'auto'")
   return port
+}
+
+function timeOf(text: string): Date {
+  const time = new Date(text)
+  if (!/^\d{4}-\d\d-\d\d/.test(text) || Number.isNaN(time.getTime()))
+    throw new InvalidArgumentError('a time such as 2026-01-31T00:00:00Z')
+  return time
 }
 
 /** With what it came from: that a part is not available helps nobody who does not hear which, and why. */

@@ -6,6 +6,9 @@ import { type ConfigOf, readConfig } from '@coffer/core/config.ts'
 import { createLog, type Log } from '@coffer/core/log.ts'
 import { migrate } from '@coffer/core/migrate.ts'
 import { pino } from 'pino'
+import { exportTrail } from './audit/export.ts'
+import { findTrails, type Trail } from './audit/trails.ts'
+import { openTrail, printedReport, showProgress, verifyTrail, type ZoneReport } from './audit/verify.ts'
 import { banner } from './banner.ts'
 import { openDataDirectory } from './data-directory.ts'
 import { migrationsFolder } from './databases.ts'
@@ -134,6 +137,48 @@ export async function doctor(what: Startable, listen: Listen, asJson: boolean): 
   const findings = await examine(what, listen, process.env)
   process.stdout.write(asJson ? `${JSON.stringify(findings, null, 2)}\n` : printed(findings))
   if (findings.some(({ status }) => status === 'failed')) process.exitCode = 1
+}
+
+/** Exit code 1 where something is not as it was sealed. */
+export async function verifyAudit(options: {
+  data_directory: string
+  zone: string | undefined
+  as_json: boolean
+}): Promise<void> {
+  const trails = await chosenTrails(options.data_directory, options.zone)
+  const progress = showProgress(process.stderr)
+  const reports: ZoneReport[] = []
+  for (const trail of trails) {
+    const report = await verifyTrail(trail, progress.show)
+    progress.end()
+    reports.push(report)
+    if (!options.as_json) process.stdout.write(printedReport(report))
+  }
+  if (options.as_json) process.stdout.write(`${JSON.stringify(reports, null, 2)}\n`)
+  if (reports.some(({ problems }) => problems.length > 0)) process.exitCode = 1
+}
+
+export async function exportAudit(options: {
+  data_directory: string
+  zone: string
+  from: Date | undefined
+  to: Date | undefined
+}): Promise<void> {
+  const [trail] = await chosenTrails(options.data_directory, options.zone)
+  const database = openTrail(trail!)
+  try {
+    const count = await exportTrail(database, trail!.zone, options, process.stdout)
+    process.stderr.write(`${count} records\n`)
+  } finally {
+    await database.close()
+  }
+}
+
+async function chosenTrails(dataDirectory: string, zone: string | undefined): Promise<Trail[]> {
+  const trails = await findTrails(process.env, dataDirectory)
+  const chosen = trails.filter((trail) => zone === undefined || trail.zone === zone)
+  if (chosen.length === 0) throw new Error(`${zone!.toUpperCase()}_AUDIT_DATABASE_URL is not set.`)
+  return chosen
 }
 
 /** Stops once, whichever signal comes and however often; a launcher that is gone counts as one. */

@@ -164,7 +164,7 @@ export type RunningSandbox = {
 }
 
 /** The sandbox that has this folder, if there is one. */
-async function runningSandbox(folder: string): Promise<RunningSandbox | undefined> {
+export async function runningSandbox(folder: string): Promise<RunningSandbox | undefined> {
   const file = join(folder, 'sandbox.json')
   if (!(await isRunningOn(folder)) || !existsSync(file)) return undefined
   return JSON.parse(readFileSync(file, 'utf8')) as RunningSandbox

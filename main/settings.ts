@@ -5,6 +5,7 @@ import {
   explainConfig,
   integer,
   oneOf,
+  optionalSecret,
   optionalText,
   readConfig,
   type Settings,
@@ -70,6 +71,20 @@ export const migrateSettings = {
   PLATFORM_MIGRATION_DATABASE_URL: secret("address of the platform's database, migrator login"),
 }
 
+export const auditKeyText =
+  'Ed25519 public keys (PEM, one behind the other) that checkpoints are checked with'
+
+/** The folder is a setting of the roles as well: the same one. */
+export const auditSettings = {
+  ACCESS_AUDIT_DATABASE_URL: optionalSecret("address of access's database, auditor login"),
+  ACCESS_AUDIT_PUBLIC_KEY: optionalText(auditKeyText),
+  VAULT_AUDIT_DATABASE_URL: optionalSecret("address of the vault's database, auditor login"),
+  VAULT_AUDIT_PUBLIC_KEY: optionalText(auditKeyText),
+  PLATFORM_AUDIT_DATABASE_URL: optionalSecret("address of the platform's database, auditor login"),
+  PLATFORM_AUDIT_PUBLIC_KEY: optionalText(auditKeyText),
+  COFFER_AUDIT_FOLDER: optionalText('folder with the exported checkpoints'),
+}
+
 /** Options of the command line that are variables too; commander reads them. */
 const optionNames = ['PORT', 'HOST', 'COFFER_DATA_DIR']
 
@@ -125,14 +140,24 @@ export async function readMigrateConfig(environment: Environment): Promise<Confi
   return readConfig(migrateSettings, environment)
 }
 
+export async function readAuditConfig(environment: Environment): Promise<ConfigOf<typeof auditSettings>> {
+  const problems = await unknownProblems(Object.keys(auditSettings), environment)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return readConfig(auditSettings, environment)
+}
+
 /** One environment may serve several roles: what only another one knows is nothing unknown. */
 async function unknownProblems(names: string[], environment: Environment): Promise<string[]> {
   const own = [...names, ...optionNames]
   if (unknownSettings(own, environment).length === 0) return []
   const others = await Promise.all(roleNames.map(async (name) => Object.keys((await roles[name]()).settings)))
-  const tables = [sandboxSettings, roleProcessSettings, publicSettings('live'), migrateSettings].flatMap(
-    Object.keys,
-  )
+  const tables = [
+    sandboxSettings,
+    roleProcessSettings,
+    publicSettings('live'),
+    migrateSettings,
+    auditSettings,
+  ].flatMap(Object.keys)
   return unknownSettings([...own, ...tables, ...others.flat()], environment).map(
     ({ name, suggestion }) =>
       `${name} is no setting${suggestion === undefined ? '' : `: is ${suggestion} meant?`}`,

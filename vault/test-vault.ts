@@ -4,6 +4,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
+import type { Clock } from '@coffer/core/time.ts'
 import { quietLog, type TestPostgres } from '../test/support/postgres.ts'
 import { createCards, type SerializeCard } from './cards/cards.ts'
 import { createCardChanges } from './cards/changes.ts'
@@ -46,11 +47,11 @@ export async function openTestKeyring(
 export async function openTestVault(
   postgres: TestPostgres,
   wrap: (database: Database) => Database = (same) => same,
+  clock: Clock = { now: () => new Date('2026-11-22T12:00:00.123Z') },
 ) {
   const database = wrap(postgres.open('coffer_vault_service', { connections_max: 8 }))
   const keyring = await openTestKeyring(database, rootKeysOf(postgres))
   const cvcLeases = createCvcLeases()
-  const clock = { now: () => new Date('2026-11-22T12:00:00.123Z') }
   const revealRecords = createRevealRecords(database)
   const deps = { database, keyring, clock, cvcLeases, revealRecords }
   const cards = createCards(deps)
