@@ -60,7 +60,7 @@ export type Approvals = {
 }
 
 const param = 'approval'
-const useTimeoutMs = 5_000
+const useTimeoutMs = 3_000
 
 export function createApprovals(access: Pick<InternalClient, 'call'>): Approvals {
   return {

@@ -153,3 +153,61 @@ test('SEC-11: by key and signed in, one person is one actor; a second one signed
     ],
   )
 })
+
+test('SEC-11, SEC-18: many numbers at once take two people, for just these cards, and each is recorded', async () => {
+  const admin = await newMerchant()
+  const [one, two] = [await newPerson(admin), await newPerson(admin)]
+  const numbers = ['4242424242424242', '5555555555554444']
+  const cards = await Promise.all(
+    numbers.map(async (number) => {
+      const body = { number, exp_month: 12, exp_year: 2049 }
+      return (await one.call('POST', '/v1/cards', { body })).body['id']!
+    }),
+  )
+  const path = '/v1/cards/reveal'
+  const wanted = { cards, reason: 'moving the acquirer' }
+  const required = { status: 403, code: 'approval_required', param: 'approval' }
+  assertProblem(await one.call('POST', path, { body: wanted }), required)
+  const body = { action: 'card.bulk_reveal', reason: wanted.reason, parameters: { cards } }
+  const approval = (await one.call('POST', '/v1/approvals', { body })).body['id']!
+  const notGranted = { status: 403, code: 'approval_not_granted', param: 'approval' }
+  const reveal = (caller: Caller, fields: object = {}, key = 'first') =>
+    caller.call<{ approved_by: string; data: { number: string }[] }>('POST', path, {
+      body: { ...wanted, approval, ...fields },
+      key,
+    })
+  assertProblem(await reveal(one), notGranted)
+  assert.equal((await two.call('POST', `/v1/approvals/${approval}/approve`, { body: {} })).status, 200)
+  assertProblem(await reveal(two), notGranted)
+  assertProblem(await reveal(one, { cards: cards.slice(1) }), notGranted)
+  const missing = { cards: [...cards, newId('card')] }
+  assertProblem(await reveal(one, missing), { status: 404, code: 'not_found' })
+  const revealed = await reveal(one)
+  assert.equal(revealed.status, 200, revealed.text)
+  assert.equal(revealed.headers.get('cache-control'), 'no-store')
+  assert.equal(revealed.body.approved_by, two.actor)
+  assert.deepEqual(
+    revealed.body.data.map(({ number }) => number),
+    numbers,
+  )
+  // Sent again with its key it is the same operation, and recorded again.
+  assert.deepEqual((await reveal(one)).body, revealed.body)
+  assertProblem(await reveal(one, {}, 'second'), { status: 409, code: 'approval_used', param: 'approval' })
+  for (const card of cards) {
+    const trail = await admin.call<{ data: { actor: string }[] }>(
+      'GET',
+      `/v1/audit?action=card.reveal&object=${card}`,
+    )
+    assert.deepEqual(
+      trail.body.data.map(({ actor }) => actor),
+      [one.actor, one.actor],
+    )
+  }
+  // Where access cannot tell, nothing leaves.
+  roles.running('access')!.signal('SIGSTOP')
+  try {
+    assertProblem(await reveal(one), { status: 503, code: 'unavailable', retryable: true })
+  } finally {
+    roles.running('access')!.signal('SIGCONT')
+  }
+})

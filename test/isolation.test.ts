@@ -112,6 +112,7 @@ test("SEC-13, SEC-36: another merchant's id answers as an unknown one, and leave
     if (cell.route.scope === operator) assert.equal(status, 403, `${what}: ${text}`)
     else if (cell.kind === 'merchants')
       assert.ok(status === 403 || status === 404, `${what}: ${status} ${text}`)
+    else if (cell.place === 'approval') assert.match(text, /"approval_not_granted"/, what)
     else if (cell.route.method === 'GET' && cell.place !== 'path')
       assert.equal(status, 200, `${what}: ${text}`)
     else assert.ok(status === 404 || status === 422, `${what}: ${status} ${text}`)

@@ -1,5 +1,7 @@
 /** The vault: the only place where card numbers exist, and the only way out to PSPs. */
+
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
+import { createApprovals } from '@coffer/core/approvals.ts'
 import { auditFolderSetting, auditKeySetting, startAuditTrail } from '@coffer/core/audit-trail.ts'
 import { type ConfigOf, integer, oneOf, secret } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
@@ -9,6 +11,8 @@ import { startOutboxAge } from '@coffer/core/outbox.ts'
 import { openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
+import * as bulkRevealRoutes from './cards/bulk-reveal-routes.ts'
+import { type BulkReveals, createBulkReveals } from './cards/bulk-reveals.ts'
 import { type Cards, createCards } from './cards/cards.ts'
 import { type CardChanges, createCardChanges } from './cards/changes.ts'
 import { eraseDeletedCards } from './cards/erasing.ts'
@@ -50,6 +54,7 @@ const cvcSweepMs = 10_000
 export function publicRoutes(parts: {
   cards: Cards
   cardChanges: CardChanges
+  bulkReveals: BulkReveals
   tokens: Tokens
   cardVersions: CardVersions
   connections: Connections
@@ -58,6 +63,7 @@ export function publicRoutes(parts: {
   return async (server) => {
     await cardRoutes.publicRoutes(parts.cards, parts.cardChanges, parts.cardVersions)(server)
     await versionRoutes.publicRoutes(parts.cardVersions, parts.cardChanges)(server)
+    await bulkRevealRoutes.publicRoutes(parts.bulkReveals)(server)
     await tokenRoutes.publicRoutes(parts.tokens)(server)
     await forwardRoutes.publicRoutes(parts.connections)(server)
     await destinationRoutes.publicRoutes(parts.destinations)(server)
@@ -93,6 +99,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const cardsDeps = { database, keyring, clock: systemClock, cvcLeases, revealRecords }
   const cards = createCards(cardsDeps)
   const cardChanges = createCardChanges({ ...cardsDeps, cards })
+  const bulkReveals = createBulkReveals({ cards, approvals: createApprovals(access.internal) })
   const tokens = createTokens(cardsDeps)
   const cardVersions = createCardVersions({ database })
   const allowLoopback = config.COFFER_MODE === 'sandbox'
@@ -114,7 +121,15 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
 
   return {
     name: 'vault',
-    publicRoutes: publicRoutes({ cards, cardChanges, cardVersions, tokens, connections, destinations }),
+    publicRoutes: publicRoutes({
+      cards,
+      cardChanges,
+      cardVersions,
+      bulkReveals,
+      tokens,
+      connections,
+      destinations,
+    }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
       await outboxRoutes(relayDatabase)(server)

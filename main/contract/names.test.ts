@@ -10,6 +10,7 @@ test('operations are called by what they do and to what', () => {
     ['PATCH', '/v1/cards/:id', 'updateCard'],
     ['DELETE', '/v1/api_keys/:id', 'deleteApiKey'],
     ['POST', '/v1/cards/:id/reveal', 'revealCard'],
+    ['POST', '/v1/cards/reveal', 'revealCards'],
     ['GET', '/v1/payments/:id/refunds', 'listPaymentRefunds'],
     ['POST', '/v1/payments/:id/refunds', 'createPaymentRefund'],
     ['GET', '/v1/payments/:id/refunds/:refund_id', 'getPaymentRefund'],

@@ -1,7 +1,8 @@
 /** The names of operations and shapes: clients are generated from them, so they follow one rule. */
 
 /**
- * createCard, listCards, getCard, updateCard, deleteCard; a verb behind an id is the operation (revealCard), a noun
+ * createCard, listCards, getCard, updateCard, deleteCard; a verb behind an id is the operation (revealCard), behind
+ * a collection one on many (revealCards), a noun
  * in the plural is something of its own (listPaymentRefunds).
  */
 export function operationIdOf(method: string, url: string): string {
@@ -15,7 +16,10 @@ export function operationIdOf(method: string, url: string): string {
   const isCollection = noun.endsWith('s')
   if (method === 'GET') return isCollection ? `list${owner}${capitalized(noun)}` : `get${one}`
   if (isCollection) return `create${one}`
-  return method === 'POST' ? `${camel(noun)}${owner}` : `${verbs[method] ?? method.toLowerCase()}${one}`
+  const ofAll = parts.at(-2)?.startsWith(':') === false ? 's' : ''
+  return method === 'POST'
+    ? `${camel(noun)}${owner}${ofAll}`
+    : `${verbs[method] ?? method.toLowerCase()}${one}`
 }
 
 const verbs: Record<string, string> = { GET: 'get', PATCH: 'update', PUT: 'replace', DELETE: 'delete' }

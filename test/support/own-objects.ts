@@ -55,6 +55,7 @@ const makers: Record<string, Make> = {
 
 /** Fields of bodies and queries that hold the id of an object, by its kind. */
 export const idFields: Record<string, string> = {
+  approval: 'approvals',
   card: 'cards',
   connection: 'connections',
   payment: 'payments',
@@ -112,5 +113,6 @@ export async function ownValues(api: Api, routes: PublicRoute[]): Promise<KnownV
   )
   // An address that this merchant's connection has already: payments go on working whoever changes it.
   const { body } = await api.call<{ data: { base_url: string }[] }>('GET', '/v1/connections')
-  return { ...knownValues, ...Object.fromEntries(ids), base_url: fc.constant(body.data[0]!.base_url) }
+  const cards = fc.constant([await ownId(api, 'cards')])
+  return { ...knownValues, ...Object.fromEntries(ids), cards, base_url: fc.constant(body.data[0]!.base_url) }
 }

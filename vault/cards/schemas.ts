@@ -193,17 +193,14 @@ export const cardQuery = Type.Object(
   { additionalProperties: false },
 )
 
-export const revealRequest = Type.Object(
-  {
-    reason: Type.String({
-      minLength: 3,
-      maxLength: 500,
-      pattern: storableText,
-      description: 'Goes into the audit trail.',
-    }),
-  },
-  { additionalProperties: false },
-)
+const revealReason = Type.String({
+  minLength: 3,
+  maxLength: 500,
+  pattern: storableText,
+  description: 'Goes into the audit trail.',
+})
+
+export const revealRequest = Type.Object({ reason: revealReason }, { additionalProperties: false })
 
 export const revealedCard = Type.Object({
   id: Type.String(),
@@ -215,3 +212,32 @@ export const revealedCard = Type.Object({
   cardholder_name: Type.Union([Type.String(), Type.Null()]),
 })
 export type RevealedCard = Static<typeof revealedCard>
+
+export const bulkReveal = Type.Object(
+  {
+    cards: Type.Array(Type.String({ minLength: 1, maxLength: 100 }), {
+      minItems: 1,
+      maxItems: 100,
+      uniqueItems: true,
+      description: 'Ids of cards, as they stand in the approval.',
+    }),
+    reason: revealReason,
+    approval: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 100,
+        description: 'The id of an approval of `card.bulk_reveal` with these cards.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type BulkReveal = Static<typeof bulkReveal>
+
+export const revealedCards = Type.Object({
+  object: Type.Literal('revealed_cards'),
+  approval: Type.String({ description: 'The approval that was used.' }),
+  approved_by: Type.String({ description: 'The second person.' }),
+  data: Type.Array(revealedCard),
+})
+export type RevealedCards = Static<typeof revealedCards>
