@@ -78,6 +78,11 @@ export const failures = {
     title: 'The number of that version has been erased.',
     retryable: false,
   },
+  key_rotation_running: {
+    status: 409,
+    title: 'A rotation of that kind of key is running already.',
+    retryable: true,
+  },
   secret_already_shown: {
     status: 409,
     title: 'This request was carried out, and its secret is told only once.',

@@ -23,6 +23,8 @@ export const idPrefixes = {
   approval: 'appr_',
   destination: 'dest_',
   dataKey: 'dek_',
+  keyRotation: 'krot_',
+  keyDestruction: 'kdes_',
   request: 'req_',
 } as const
 

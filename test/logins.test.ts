@@ -87,6 +87,7 @@ test("the vault's relay sees the outbox, what is due to be removed, and which ke
     fingerprint_keys: 'select insert update',
     instruments: 'select delete',
     connections: 'select update',
+    destinations: 'select update',
   })
   for (const table of ['cards', 'card_versions', 'tokens', 'instruments', 'connections', 'forwards'])
     await assert.rejects(postgres.query(login, `select * from ${table}`), denied, table)

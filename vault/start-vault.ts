@@ -26,8 +26,13 @@ import { createDestinations, type Destinations } from './forward/destinations/de
 import * as destinationRoutes from './forward/destinations/routes.ts'
 import { createForwards } from './forward/forwards.ts'
 import * as forwardRoutes from './forward/routes.ts'
+import { type Census, createCensus } from './keys/census.ts'
+import { followKeyNotices } from './keys/key-notices.ts'
 import { openKeyring } from './keys/keyring.ts'
 import { cacheLimitsOf, keyConfigProblems, keySettings, openWrappingKeys } from './keys/provider.ts'
+import { startRotating } from './keys/rotating.ts'
+import { createRotations, type Rotations } from './keys/rotations.ts'
+import * as keyRoutes from './keys/routes.ts'
 import { outboxRoutes } from './outbox-routes.ts'
 import { createRevealRecords } from './reveal-records.ts'
 import { eraseDeletedTokens } from './tokens/erasing.ts'
@@ -40,6 +45,11 @@ export const settings = {
   VAULT_RELAY_DATABASE_URL: secret('the same database, relay login'),
   VAULT_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 10 }),
   ...keySettings,
+  VAULT_KEY_ROTATION_ROWS_PER_SECOND: integer('rows that a rotation of keys may do in a second', {
+    min: 1,
+    max: 100_000,
+    fallback: 1_000,
+  }),
   VAULT_ROLE_KEY: roleKeySetting('vault'),
   VAULT_AUDIT_KEY: auditKeySetting('vault'),
   COFFER_AUDIT_FOLDER: auditFolderSetting,
@@ -59,6 +69,8 @@ export function publicRoutes(parts: {
   cardVersions: CardVersions
   connections: Connections
   destinations: Destinations
+  rotations: Rotations
+  census: Census
 }): Routes {
   return async (server) => {
     await cardRoutes.publicRoutes(parts.cards, parts.cardChanges, parts.cardVersions)(server)
@@ -67,6 +79,7 @@ export function publicRoutes(parts: {
     await tokenRoutes.publicRoutes(parts.tokens)(server)
     await forwardRoutes.publicRoutes(parts.connections)(server)
     await destinationRoutes.publicRoutes(parts.destinations)(server)
+    await keyRoutes.publicRoutes(parts)(server)
   }
 }
 
@@ -107,6 +120,20 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const destinations = createDestinations({ database, keyring, clock: systemClock, allowLoopback })
   const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
 
+  const wrappingKeyId = () => wrappingKeys.currentId()
+  const keyNotices = await followKeyNotices({ relayDatabase, keyring, wrappingKeyId, log })
+  const rotating = startRotating({
+    database,
+    relayDatabase,
+    keyring,
+    wrappingKeys,
+    holder: keyNotices.holder,
+    rows_per_second: config.VAULT_KEY_ROTATION_ROWS_PER_SECOND,
+    log,
+  })
+  const rotations = createRotations({ database, keyring, clock: systemClock })
+  const census = createCensus({ database, relayDatabase, wrappingKeys })
+
   const expiry = startExpiry(relayDatabase, log)
   const auditTrail = startAuditTrail({
     zone: 'vault',
@@ -129,6 +156,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       tokens,
       connections,
       destinations,
+      rotations,
+      census,
     }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
@@ -145,6 +174,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       clearInterval(sweep)
       await Promise.all([cards.drain(), cardChanges.drain(), tokens.drain(), forwards.drain()])
       await revealRecords.drain()
+      await rotating.stop()
+      await keyNotices.stop()
       await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop(), keyring.stop()])
       await auditTrail.stop()
       wrappingKeys.close?.()

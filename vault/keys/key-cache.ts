@@ -32,6 +32,8 @@ export type KeyCache = {
   use(key: CachedKey): boolean
   /** Opens it, once however many ask at the same time. */
   open(merchantId: string, dataKeyId: Id<'dataKey'>, unwrap: () => Promise<KeyObject>): Promise<CachedKey>
+  /** Those are in memory no more, nor get there by what is under way; they have to be opened. */
+  forget(isMeant: (key: { merchant_id: string; data_key_id: string }) => boolean): void
   stop(): void
 }
 
@@ -60,6 +62,8 @@ export function createKeyCache(deps: {
   const cached = new Map<string, CachedKey>()
   const opening = new Map<string, Promise<CachedKey>>()
   let refreshing = 0
+  /** How often keys were forgotten: what began to be opened before is used once and not kept. */
+  let forgotten = 0
   shownCache = cached
 
   function use(key: CachedKey): boolean {
@@ -71,12 +75,14 @@ export function createKeyCache(deps: {
 
   function refresh(key: CachedKey): void {
     const startedMs = performance.now()
+    const forgottenBefore = forgotten
     if (key.isRefreshing || refreshing >= refreshingMax || startedMs < key.refresh_after_ms) return
     key.isRefreshing = true
     refreshing++
     deps
       .unwrapAgain(key.merchant_id, key.data_key_id)
       .then((again) => {
+        if (forgotten !== forgottenBefore) return
         if (again?.equals(key.key) === true)
           Object.assign(key, { opened_at_ms: startedMs, uses_left: uses_max })
         // Destroyed meanwhile: nobody is to use it any longer.
@@ -120,6 +126,7 @@ export function createKeyCache(deps: {
       const underWay = opening.get(name)
       if (underWay !== undefined) return underWay
       const startedMs = performance.now()
+      const forgottenBefore = forgotten
       const opened = unwrap()
         .then((key) => {
           const entry = {
@@ -132,12 +139,19 @@ export function createKeyCache(deps: {
             refresh_after_ms: 0,
           }
           if (cached.size >= keysMax) cached.delete(cached.keys().next().value as string)
-          cached.set(name, entry)
+          if (forgotten === forgottenBefore) cached.set(name, entry)
           return entry
         })
-        .finally(() => opening.delete(name))
+        .finally(() => {
+          if (opening.get(name) === opened) opening.delete(name)
+        })
       opening.set(name, opened)
       return opened
+    },
+    forget(isMeant) {
+      forgotten++
+      for (const key of cached.values()) if (isMeant(key)) drop(key)
+      opening.clear()
     },
     stop: () => clearInterval(sweep),
   }

@@ -23,6 +23,12 @@ export type Keyring = {
   forDecryption(merchantId: string, dataKeyId: string): DataKey | Promise<DataKey>
   /** The hashes of numbers, and the keys of those of request bodies. */
   readonly fingerprints: Fingerprints
+  /** Makes a further data key of the merchant. */
+  addDataKey(merchantId: string): Promise<Id<'dataKey'>>
+  /** Keys have changed: the current ones are asked for anew, and those in `revoked` are in memory no more. */
+  takeNotice(revoked: readonly { merchant_id: string; data_key_id: string }[]): Promise<void>
+  /** Nothing has changed since then, by `performance.now()`: what is in memory may be used for five more seconds. */
+  trustSince(askedAtMs: number): void
   /** @throws Failure keys_unavailable or vault_sealed while it is closed. */
   ready(): void
   /** Opens it now. @throws where it cannot, and another error than a Failure where it is not this database's. */
@@ -42,6 +48,11 @@ export type KeyringDeps = {
 /** What a route that needs keys can answer. */
 export const keyFailures = ['vault_sealed', 'keys_unavailable'] as const
 
+/** A revoked key is used nowhere any more within this time. */
+const trustMs = 5_000
+/** Without notices, everything in memory is read anew this often. */
+const distrustedMs = 1_000
+
 /** Handed to this process at a time; lost uses after a restart are far fewer than the limit. */
 const usesBlock = 65_536
 const currentMax = 10_000
@@ -56,6 +67,9 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   const fingerprints = await openFingerprints(database, openKeys, { age_ms_max: limits.age_ms_max, log })
   const current = new Map<string, Current>()
   const renewing = new Map<string, Promise<void>>()
+  /** Nobody follows the notices until `trustSince` is called. */
+  let trustedUntilMs = Number.POSITIVE_INFINITY
+  let noticesTaken = 0
 
   async function unwrapRow(merchantId: string, row: queries.DataKeyRow): Promise<KeyObject> {
     const bytes = await wrappingKeys.unwrap(row, dataKeyContext(merchantId, row.data_key_id))
@@ -79,6 +93,28 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
     })
   }
 
+  async function addDataKey(merchantId: string): Promise<Id<'dataKey'>> {
+    const dataKeyId = newId('dataKey')
+    const wrapped = await wrappingKeys.wrap(randomBytes(32), dataKeyContext(merchantId, dataKeyId))
+    await queries.insertDataKey(database, merchantId, dataKeyId, wrapped)
+    return dataKeyId
+  }
+
+  function forgetAll(): void {
+    noticesTaken++
+    current.clear()
+    cache.forget(() => true)
+  }
+
+  /** While nobody tells which keys were revoked, the database is asked for each again and again. */
+  function ready(): void {
+    fingerprints.ready()
+    const nowMs = performance.now()
+    if (nowMs < trustedUntilMs) return
+    forgetAll()
+    trustedUntilMs = nowMs + distrustedMs
+  }
+
   /** Sees that there are uses for this process first, and then to the key: uses are not lost where it does not open. */
   async function renew(merchantId: string): Promise<void> {
     const known = current.get(merchantId)
@@ -86,11 +122,12 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
       known.key = await openById(merchantId, known.data_key_id)
       return
     }
+    const noticesBefore = noticesTaken
     const reserved = await queries.reserveDataKeyUses(database, merchantId, usesBlock)
+    // Superseded while it was asked for, perhaps.
+    if (noticesTaken !== noticesBefore) return renew(merchantId)
     if (reserved === undefined) {
-      const dataKeyId = newId('dataKey')
-      const wrapped = await wrappingKeys.wrap(randomBytes(32), dataKeyContext(merchantId, dataKeyId))
-      await queries.insertDataKey(database, merchantId, dataKeyId, wrapped)
+      await addDataKey(merchantId)
       return renew(merchantId)
     }
     const { data_key_id } = reserved
@@ -112,8 +149,19 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
 
   const keyring: Keyring = {
     fingerprints,
+    addDataKey,
+    async takeNotice(revoked) {
+      const names = new Set(revoked.map((key) => key.data_key_id))
+      noticesTaken++
+      current.clear()
+      if (names.size > 0) cache.forget((key) => names.has(key.data_key_id))
+      await fingerprints.refresh()
+    },
+    trustSince(askedAtMs) {
+      trustedUntilMs = askedAtMs + trustMs
+    },
     forEncryption(merchantId) {
-      fingerprints.ready()
+      ready()
       const known = current.get(merchantId)
       if (known?.key !== undefined && known.uses_left > 0 && cache.use(known.key)) {
         known.uses_left--
@@ -122,7 +170,7 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
       return renewed(merchantId).then(() => keyring.forEncryption(merchantId))
     },
     forDecryption(merchantId, dataKeyId) {
-      fingerprints.ready()
+      ready()
       return cache.get(merchantId, dataKeyId) ?? openById(merchantId, dataKeyId as Id<'dataKey'>)
     },
     ready: fingerprints.ready,

@@ -55,8 +55,7 @@ export function createTokens(deps: TokensDeps) {
 
   async function dataOf(row: queries.TokenRow): Promise<TokenData> {
     const dataKey = await deps.keyring.forDecryption(row.merchant_id, row.data_key_id)
-    const text = unseal(dataKey, tokenDataPlace(row), row.data_encrypted)
-    return JSON.parse(Buffer.from(text, 'latin1').toString()) as TokenData
+    return tokenDataOf(unseal(dataKey, tokenDataPlace(row), row.data_encrypted))
   }
 
   /** Hashed as the database asks for it, again where that has changed meanwhile. */
@@ -176,7 +175,13 @@ export function createTokens(deps: TokensDeps) {
 }
 
 /** What an account is known by, whoever holds it: never what a card number could be. */
-function accountOf({ iban, routing_number, account_number }: TokenData): string | null {
+/** Data as they were sealed. */
+export function tokenDataOf(text: string): TokenData {
+  return JSON.parse(Buffer.from(text, 'latin1').toString()) as TokenData
+}
+
+/** What has a fingerprint. */
+export function accountOf({ iban, routing_number, account_number }: TokenData): string | null {
   if (iban !== undefined) return `iban:${iban}`
   return routing_number === undefined ? null : `us:${routing_number}:${account_number}`
 }

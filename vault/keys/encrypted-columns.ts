@@ -1,0 +1,61 @@
+/**
+ * Every column that holds something sealed under a merchant's data key. A new one gets its line here, and its rights
+ * for the relay in its migration: then rotation, census and the rest know it.
+ */
+import { accountOf, tokenDataOf } from '../tokens/tokens.ts'
+import {
+  cardNumberPlace,
+  connectionSecretPlace,
+  destinationSecretPlace,
+  type Place,
+  tokenDataPlace,
+} from './sealed-text.ts'
+
+export type SealedRow = { merchant_id: string; data_key_id: string } & Record<string, string>
+
+export type EncryptedTable = {
+  table: string
+  /** Its primary key behind the merchant: rows are walked in its order. */
+  key: readonly string[]
+  /** Those of one row are all under the data key that the row names. */
+  columns: readonly { column: string; place: (row: SealedRow) => Place }[]
+  /** Which object of the audit trail a row is: `<object>.reencrypt`. */
+  object: string
+  /** Of the first column's text, what has a fingerprint; without it none has. */
+  numberOf?: (text: string) => string | null
+}
+
+export const encryptedTables: readonly EncryptedTable[] = [
+  {
+    table: 'card_versions',
+    key: ['card_id', 'card_version_id'],
+    columns: [{ column: 'number_encrypted', place: (row) => cardNumberPlace(row as never) }],
+    object: 'card_version',
+    numberOf: (text) => text,
+  },
+  {
+    table: 'tokens',
+    key: ['token_id'],
+    columns: [{ column: 'data_encrypted', place: (row) => tokenDataPlace(row as never) }],
+    object: 'token',
+    numberOf: (text) => accountOf(tokenDataOf(text)),
+  },
+  {
+    table: 'connections',
+    key: ['connection_id'],
+    columns: [{ column: 'secret_encrypted', place: (row) => connectionSecretPlace(row as never) }],
+    object: 'connection',
+  },
+  {
+    table: 'destinations',
+    key: ['destination_id'],
+    columns: [
+      { column: 'client_key_encrypted', place: (row) => destinationSecretPlace(row as never, 'client_key') },
+      {
+        column: 'finishing_secret_encrypted',
+        place: (row) => destinationSecretPlace(row as never, 'finishing_secret'),
+      },
+    ],
+    object: 'destination',
+  },
+]
