@@ -3,6 +3,7 @@
  * that a test can compare; the rules below are read from the schemas, not from the code that checks them.
  */
 import type { Schema } from './routes.ts'
+import { sampleOf } from './valid-requests.ts'
 
 export type Broken = {
   what: string
@@ -99,6 +100,12 @@ function brokenValues(
   body: Record<string, unknown>,
   number: string,
 ): Broken[] {
+  const inner = withoutNull(schema)
+  // What is left out and is not complete by a member alone is all there, but for what is broken in it.
+  if (value === undefined && inner.type === 'object' && (inner.required ?? []).length > 0) {
+    const whole = sampleOf(inner)
+    return brokenValues(schema, whole, place, replaced(body, place, whole) as typeof body, number)
+  }
   const param = place.length === 0 ? null : place.join('.')
   const put = (what: string, instead: unknown, expected: Partial<Broken> = {}): Broken => ({
     what: `${param ?? 'the body'}: ${what}`,
@@ -109,7 +116,6 @@ function brokenValues(
   })
   const types =
     place.length === 0 ? [] : wrongTypes(schema).map((each) => put(`is ${JSON.stringify(each)}`, each))
-  const inner = withoutNull(schema)
   if (inner.type === 'object')
     return [...types, ...brokenObject(inner, value as Record<string, unknown>, place, body, number, put)]
   if (inner.type === 'array') return [...types, ...brokenList(inner, put)]
@@ -176,7 +182,9 @@ function brokenObject(
           { param: name === '' ? at('').replace(/\.$/, '') : at(name) },
         ),
       )
-    const wrong = { status: [400], code: ['card_number_in_wrong_field'], param: place[0] ?? null }
+    const wrong = new RegExp(pattern, 'u').test(number)
+      ? { status: [400], code: ['card_number_in_wrong_field'], param: place[0] ?? null }
+      : { param: at('[card number]') }
     found.push(put('with a card number for a name', { [number]: 'x' }, wrong))
   }
   return found
@@ -202,6 +210,8 @@ function wrongTypes(schema: Schema): unknown[] {
 }
 
 function brokenScalars(schema: Schema, number: string): [string, unknown, Partial<Broken>?][] {
+  // What may be any text, among other things, has nothing in common to be wrong.
+  if (schema.anyOf?.some(({ type, enum: named }) => type === 'string' && named === undefined)) return []
   const choices = schema.enum ?? schema.anyOf
   if (choices !== undefined) return [['is none of the choices', 'none-of-them']]
   if (schema.type === 'integer') {

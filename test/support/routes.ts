@@ -23,6 +23,7 @@ export type Schema = {
   items?: Schema
   minItems?: number
   maxItems?: number
+  uniqueItems?: boolean
   pattern?: string
   minLength?: number
   maxLength?: number

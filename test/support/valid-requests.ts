@@ -77,6 +77,11 @@ function withOneSecret(body: unknown): unknown {
 const defined = (object: Record<string, unknown>) =>
   Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined))
 
+/** Something that the schema lets pass, always the same. */
+export function sampleOf(schema: Schema): unknown {
+  return fc.sample(valueFor(schema, {}), { seed: 1, numRuns: 1 })[0]
+}
+
 function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<unknown> {
   if ('const' in schema) return fc.constant(schema.const)
   if (schema.enum !== undefined) return fc.constantFrom(...schema.enum)
@@ -98,7 +103,10 @@ function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<u
     case 'array': {
       const minLength = schema.minItems ?? 0
       const maxLength = Math.min(schema.maxItems ?? 5, minLength + 5)
-      return fc.array(valueFor(schema.items ?? {}, known, name), { minLength, maxLength })
+      const items = valueFor(schema.items ?? {}, known, name)
+      return schema.uniqueItems
+        ? fc.uniqueArray(items, { minLength, maxLength })
+        : fc.array(items, { minLength, maxLength })
     }
     case 'object':
       return objectOf(schema, known)
