@@ -153,6 +153,17 @@ export const failures = {
     retryable: false,
   },
   destination_not_allowed: { status: 422, title: 'That destination is not allowed.', retryable: false },
+  cvc_unavailable: {
+    status: 422,
+    title: 'There is no CVC of this card: it is over, used, or was never given.',
+    retryable: false,
+  },
+  mark_invalid: {
+    status: 422,
+    title: 'A mark is unknown, or stands where none can be filled.',
+    retryable: false,
+  },
+  mark_unresolved: { status: 422, title: 'There is no value for a mark.', retryable: false },
   client_certificate_invalid: {
     status: 422,
     title: 'The client certificate or its private key cannot be used.',

@@ -25,6 +25,9 @@ import { createCvcLeases } from './forward/cvc-leases.ts'
 import { createDestinations, type Destinations } from './forward/destinations/destinations.ts'
 import * as destinationRoutes from './forward/destinations/routes.ts'
 import { createForwards } from './forward/forwards.ts'
+import { createExchange } from './forward/requests/exchange.ts'
+import { createForwardRequests, type ForwardRequests } from './forward/requests/forward-requests.ts'
+import * as forwardRequestRoutes from './forward/requests/routes.ts'
 import * as forwardRoutes from './forward/routes.ts'
 import { type Census, createCensus } from './keys/census.ts'
 import { followKeyNotices } from './keys/key-notices.ts'
@@ -71,6 +74,7 @@ export function publicRoutes(parts: {
   destinations: Destinations
   rotations: Rotations
   census: Census
+  forwardRequests: ForwardRequests
 }): Routes {
   return async (server) => {
     await cardRoutes.publicRoutes(parts.cards, parts.cardChanges, parts.cardVersions)(server)
@@ -80,6 +84,7 @@ export function publicRoutes(parts: {
     await forwardRoutes.publicRoutes(parts.connections)(server)
     await destinationRoutes.publicRoutes(parts.destinations)(server)
     await keyRoutes.publicRoutes(parts)(server)
+    await forwardRequestRoutes.publicRoutes(parts.forwardRequests)(server)
   }
 }
 
@@ -119,6 +124,15 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const connections = createConnections({ database, keyring, allowLoopback })
   const destinations = createDestinations({ database, keyring, clock: systemClock, allowLoopback })
   const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
+  const forwardRequests = createForwardRequests({
+    ...cardsDeps,
+    cards,
+    tokens,
+    destinations,
+    exchange: createExchange({ allowLoopback }),
+    allowLoopback,
+    log,
+  })
 
   const wrappingKeyId = () => wrappingKeys.currentId()
   const keyNotices = await followKeyNotices({ relayDatabase, keyring, wrappingKeyId, log })
@@ -158,6 +172,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       destinations,
       rotations,
       census,
+      forwardRequests,
     }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
@@ -173,13 +188,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     async stop() {
       clearInterval(sweep)
       await Promise.all([cards.drain(), cardChanges.drain(), tokens.drain(), forwards.drain()])
-      await revealRecords.drain()
       await rotating.stop()
       await keyNotices.stop()
+      await Promise.all([forwardRequests.drain(), revealRecords.drain()])
       await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop(), keyring.stop()])
       await auditTrail.stop()
       wrappingKeys.close?.()
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
+      await forwardRequests.close()
     },
   }
 }

@@ -21,6 +21,7 @@ const values: Values = {
   'audit_record.action': 'card.reveal',
   base_url: 'https://api.stripe.com',
   bin: '424242',
+  body: '{"number": "{{card.number}}", "exp": "{{card.exp_month}}/{{card.exp_year | two_digits}}"}',
   brand: 'visa',
   'card_version.reason': 'created',
   'card_version.source': 'api',
@@ -36,6 +37,8 @@ const values: Values = {
   customer: 'customer-17',
   cvc: '123',
   decline: null,
+  'forward.outcome': 'succeeded',
+  'forward.status': 200,
   expires_at: '2027-11-22T12:00:00.000Z',
   exp_month: 12,
   exp_year: 2030,
@@ -73,6 +76,7 @@ const values: Values = {
   to: '2026-11-23T00:00:00.000Z',
   updated_at: '2026-11-22T12:00:01.250Z',
   version: idSample('cardVersion'),
+  url: 'https://api.psp.example/v1/payments',
 }
 
 /** Where the result is still to come: 202. */
@@ -92,6 +96,7 @@ const idOf: Record<string, IdKind> = {
   tokens: 'token',
   connections: 'connection',
   destinations: 'destination',
+  forward: 'forward',
   payments: 'payment',
   merchants: 'merchant',
   api_keys: 'apiKey',

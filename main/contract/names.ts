@@ -13,7 +13,7 @@ export function operationIdOf(method: string, url: string): string {
   const noun = nouns.at(-1) ?? 'root'
   const one = owner + capitalized(singular(noun))
   if (last.startsWith(':')) return `${verbs[method] ?? method.toLowerCase()}${one}`
-  const isCollection = noun.endsWith('s')
+  const isCollection = noun.endsWith('s') || noun === 'forward'
   if (method === 'GET') return isCollection ? `list${owner}${capitalized(noun)}` : `get${one}`
   if (isCollection) return `create${one}`
   const ofAll = parts.at(-2)?.startsWith(':') === false ? 's' : ''

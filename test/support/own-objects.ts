@@ -34,6 +34,13 @@ const makers: Record<string, Make> = {
     const body = { origin: `https://${randomUUID()}.example.com` }
     return (await api.call<{ id: string }>('POST', '/v1/destinations', { body })).body.id
   },
+  forward: async (api) => {
+    const { body: connections } = await api.call<{ data: { base_url: string }[] }>('GET', '/v1/connections')
+    const origin = connections.data[0]!.base_url
+    await api.call('POST', '/v1/destinations', { body: { origin } })
+    const body = { card: await ownId(api, 'cards'), method: 'GET', url: `${origin}/_sim/faults` }
+    return (await api.call<{ id: string }>('POST', '/v1/forward', { body, key: randomUUID() })).body.id
+  },
   fingerprints: async (api) => (await api.card()).fingerprint,
   api_keys: async (api) => {
     const body = { name: 'A key', owner: 'ada@example.com', scopes: ['cards:read'] }
@@ -72,9 +79,8 @@ export const plainFields = new Set(
   `object_id issuer subject number cvc cardholder_name iban routing_number account_number
    holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
-   created_before from to after as_of cursor limit origin path_prefix certificate private_key raw_code`.split(
-    /\s+/,
-  ),
+   created_before from to after as_of cursor limit origin path_prefix certificate private_key raw_code url
+   body`.split(/\s+/),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()
@@ -111,8 +117,17 @@ export async function ownValues(api: Api, routes: PublicRoute[]): Promise<KnownV
   const ids = await Promise.all(
     wanted.map(async ([field, kind]) => [field, fc.constant(await ownId(api, kind))] as const),
   )
+  // A forward goes where this merchant's may go.
+  if (fields.has('url')) await ownId(api, 'forward')
   // An address that this merchant's connection has already: payments go on working whoever changes it.
   const { body } = await api.call<{ data: { base_url: string }[] }>('GET', '/v1/connections')
   const cards = fc.constant([await ownId(api, 'cards')])
-  return { ...knownValues, ...Object.fromEntries(ids), cards, base_url: fc.constant(body.data[0]!.base_url) }
+  const { base_url } = body.data[0]!
+  return {
+    ...knownValues,
+    ...Object.fromEntries(ids),
+    cards,
+    base_url: fc.constant(base_url),
+    url: fc.constant(`${base_url}/_sim/faults`),
+  }
 }

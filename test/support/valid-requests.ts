@@ -21,6 +21,8 @@ export const knownValues: KnownValues = {
   number: fc.constantFrom(goodNumbers.visa, goodNumbers.mastercard, goodNumbers.discover),
   cvc: fc.constant('123'),
   exp_year: fc.integer({ min: 2030, max: 2099 }),
+  body: fc.constantFrom('{"number": "{{card.number}}"}', '{}'),
+  dry_run: fc.constant(false),
   origin: fc.uuid().map((name) => `https://${name}.example.com`),
   amount: fc.integer({ min: 100, max: 99_999 }),
   iban: fc.constantFrom('DE89370400440532013000', 'GB29 NWBK 6016 1331 9268 19'),
@@ -86,8 +88,8 @@ function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<u
   if ('const' in schema) return fc.constant(schema.const)
   if (schema.enum !== undefined) return fc.constantFrom(...schema.enum)
   const own = known[name]
-  if (own !== undefined && (schema.type === 'string' || schema.type === 'integer' || schema.type === 'array'))
-    return own
+  const isKnown = ['string', 'integer', 'boolean', 'array'].includes(schema.type ?? '')
+  if (own !== undefined && isKnown) return own
   if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map((each) => valueFor(each, known, name)))
   switch (schema.type) {
     case 'string':

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { after, test } from 'node:test'
 import { newId } from '@coffer/core/ids.ts'
 import type { ForwardCall } from '@coffer/core/internal-api.ts'
@@ -8,6 +6,7 @@ import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
 import { newCaller, openTestVault, rowsOf, serialize, testCard } from '../test-vault.ts'
 import { createConnections } from './connections.ts'
 import { createForwards } from './forwards.ts'
+import { type Answer, startDestination } from './test-destination.ts'
 
 const postgres = await startTestPostgres({ after })
 const vault = await openTestVault(postgres)
@@ -31,37 +30,6 @@ const form: ForwardCall['request'] = {
       ['cvc', '{{card.cvc?}}'],
     ],
   },
-}
-
-type Seen = { method: string; url: string; headers: IncomingMessage['headers']; body: string }
-type Scope = { after(end: () => unknown): void }
-type Answer = (seen: Seen, response: ServerResponse) => void
-
-/** A PSP of our own: keeps what it was sent, and answers as told. */
-async function startDestination(scope: Scope, answer: Answer) {
-  const seen: Seen[] = []
-  const arrived = Promise.withResolvers<void>()
-  const server = createServer(async (request, response) => {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk)
-    const { method, url, headers } = request
-    const one = { method: method!, url: url!, headers, body: Buffer.concat(chunks).toString() }
-    seen.push(one)
-    arrived.resolve()
-    answer(one, response)
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const close = () => {
-    server.closeAllConnections()
-    return new Promise<void>((resolve) => server.close(() => resolve()))
-  }
-  scope.after(close)
-  return {
-    seen,
-    arrived: arrived.promise,
-    close,
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-  }
 }
 
 const ok: Answer = (_seen, response) =>

@@ -22,9 +22,9 @@ import { createSender, type Sent } from './send.ts'
 
 export type Forwards = ReturnType<typeof createForwards>
 
-const destinationSeconds = histogram(
+export const destinationSeconds = histogram(
   'coffer_forward_destination_seconds',
-  'Time a PSP took to answer.',
+  'Time a PSP or destination took to answer.',
   ['outcome'],
   [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30],
 )
