@@ -129,7 +129,10 @@ function brokenAround(route: PublicRoute): Broken[] {
       path: `${route.url.replace(/:[a-z_]+/g, 'x')}${end}`,
       ...none,
     })
-  const methods = routes.filter(({ url }) => url === route.url).map(({ method }) => method)
+  // A path may be one of several routes: `/v1/cards/reveal` is that of a card, too.
+  const isOnPath = ({ url }: PublicRoute) =>
+    new RegExp(`^${url.replace(/:[a-z_]+/g, '[^/]+')}$`).test(route.url)
+  const methods = routes.filter(isOnPath).map(({ method }) => method)
   for (const method of ['PUT', 'DELETE', 'PATCH', 'POST', 'OPTIONS'].filter(
     (each) => !methods.includes(each),
   ))

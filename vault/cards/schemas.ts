@@ -215,7 +215,7 @@ export type RevealedCard = Static<typeof revealedCard>
 
 export const bulkReveal = Type.Object(
   {
-    cards: Type.Array(Type.String({ minLength: 1, maxLength: 100 }), {
+    cards: Type.Array(Type.String({ pattern: idPattern('card') }), {
       minItems: 1,
       maxItems: 100,
       uniqueItems: true,
@@ -224,8 +224,7 @@ export const bulkReveal = Type.Object(
     reason: revealReason,
     approval: Type.Optional(
       Type.String({
-        minLength: 1,
-        maxLength: 100,
+        pattern: idPattern('approval'),
         description: 'The id of an approval of `card.bulk_reveal` with these cards.',
       }),
     ),
