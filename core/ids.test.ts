@@ -22,16 +22,17 @@ test('the lowest id of a moment sorts between the ids before and those from then
   assert.equal(lowestIdAt('audit', -5), lowestIdAt('audit', 0))
 })
 
-test('SEC-12: a hundred thousand card ids of one millisecond are distinct and use every symbol evenly', () => {
-  const ids = new Set<string>()
-  const counts = new Map<string, number>()
-  for (let index = 0; index < 100_000; index++) {
-    const id = newId('card', 0)
-    ids.add(id)
-    for (const symbol of id.slice(-26)) counts.set(symbol, (counts.get(symbol) ?? 0) + 1)
-  }
-  assert.equal(ids.size, 100_000)
-  assert.equal(counts.size, 32)
-  const expected = (100_000 * 26) / 32
-  for (const count of counts.values()) assert.ok(Math.abs(count - expected) < expected * 0.05)
-})
+for (const kind of ['card', 'token'] as const)
+  test(`SEC-12: a hundred thousand ${kind} ids of one millisecond are distinct and use every symbol evenly`, () => {
+    const ids = new Set<string>()
+    const counts = new Map<string, number>()
+    for (let index = 0; index < 100_000; index++) {
+      const id = newId(kind, 0)
+      ids.add(id)
+      for (const symbol of id.slice(-26)) counts.set(symbol, (counts.get(symbol) ?? 0) + 1)
+    }
+    assert.equal(ids.size, 100_000)
+    assert.equal(counts.size, 32)
+    const expected = (100_000 * 26) / 32
+    for (const count of counts.values()) assert.ok(Math.abs(count - expected) < expected * 0.05)
+  })
