@@ -2,8 +2,13 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, test } from 'node:test'
 import { newId } from '@coffer/core/ids.ts'
-import { startTestPostgres } from '../../test/support/postgres.ts'
-import { newCaller, openTestVault, rowsOf } from '../test-vault.ts'
+import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
+import { eventually } from '../../test/support/product.ts'
+import { followKeyNotices } from '../keys/key-notices.ts'
+import { createLocalKeys } from '../keys/local-keys.ts'
+import { startRotating } from '../keys/rotating.ts'
+import { createRotations } from '../keys/rotations.ts'
+import { newCaller, openTestVault, rootKeysOf, rowsOf } from '../test-vault.ts'
 import { eraseDeletedTokens } from './erasing.ts'
 import type { NewToken, Token } from './schemas.ts'
 import type { SerializeToken } from './tokens.ts'
@@ -140,24 +145,6 @@ test('the same key gives the first answer again, of sixty-four at once, and refu
   await assert.rejects(tokens.create(caller, text('x'), 'k', serialize), { code: 'idempotency_key_reused' })
 })
 
-test('SEC-06: the data of a token open in no other row', async () => {
-  const one = await kept(account())
-  const other = await kept(text('a text'), one.caller)
-  const foreign = await kept(text('theirs'))
-  const put = (from: string, to: string) =>
-    postgres.query(
-      'coffer_vault_migrator',
-      `update tokens set data_encrypted = (select data_encrypted from tokens where token_id = $1),
-         data_key_id = (select data_key_id from tokens where token_id = $1) where token_id = $2`,
-      [from, to],
-    )
-  for (const source of [one, foreign]) {
-    await put(source.token.id, other.token.id)
-    await assert.rejects(tokens.reveal(other.caller, other.token.id, 'a reason'))
-    await assert.rejects(tokens.open(other.caller.merchant_id, other.token.id))
-  }
-})
-
 test("SEC-13: another merchant's token is found by nobody else, and looks like none", async () => {
   const { caller, token } = await kept(account())
   const stranger = newCaller()
@@ -212,6 +199,42 @@ test('a list gives each token once, newest first, all or those of a customer', a
   }
 })
 
+test('SEC-09: data and fingerprints of tokens outlast a rotation of their keys', async () => {
+  const relayDatabase = postgres.open('coffer_vault_relay')
+  const { database, keyring } = vault
+  const wrappingKeys = createLocalKeys(rootKeysOf(postgres).wrapping)
+  const deps = { database, relayDatabase, keyring, wrappingKeys, log: quietLog }
+  const notices = await followKeyNotices({ ...deps, wrappingKeyId: () => wrappingKeys.currentId() })
+  const rotating = startRotating({ ...deps, holder: notices.holder, rows_per_second: 100_000 })
+  const rotations = createRotations({ database, keyring, clock: { now: () => new Date() } })
+  const { caller, token, rows } = await kept(account())
+  const secret = await kept(text('a text'), caller)
+  const [before] = await rows('tokens')
+  const rotate = async (kind: 'data' | 'fingerprint') => {
+    const { body } = await rotations.start(caller, true, kind, null, JSON.stringify)
+    const { id } = JSON.parse(body) as { id: string }
+    const ended = await eventually(async () => {
+      const rotation = await rotations.get(caller.merchant_id, true, id)
+      return rotation.state !== 'running' && rotation
+    })
+    assert.deepEqual([ended.state, ended.errors], ['finished', 0])
+  }
+  await Promise.all([rotate('data'), rotate('fingerprint')])
+  await rotating.stop()
+  await notices.stop()
+  const stored = await rows('tokens')
+  assert.ok(stored.every((row) => row['data_key_id'] !== before!['data_key_id']))
+  const [instrument, ...more] = await rows('instruments')
+  assert.deepEqual(more, [])
+  assert.equal(instrument!['fingerprint_key_version'], keyring.fingerprints.current.version)
+  for (const through of [tokens, beside.tokens]) {
+    assert.equal((await through.reveal(caller, token.id, 'a reason')).data.iban, iban)
+    assert.equal((await through.reveal(caller, secret.token.id, 'a reason')).data.value, 'a text')
+    const again = JSON.parse((await through.create(caller, account(), null, serialize)).body) as Token
+    assert.equal(again.fingerprint, token.fingerprint)
+  }
+})
+
 test('SEC-35: a deleted token is found nowhere at once, and its data are erased once nothing can need them', async () => {
   const relay = postgres.open('coffer_vault_relay')
   const old = await kept(account({ customer: 'cus_1', metadata: { a: '1' } }))
@@ -253,4 +276,24 @@ test('SEC-35: a deleted token is found nowhere at once, and its data are erased 
     postgres.query('coffer_vault_relay', `update tokens set data_encrypted = sha512('x')`),
     { code: '42501' },
   )
+})
+
+// Last, because what it does not put back stands in the way of a rotation.
+
+test('SEC-06: the data of a token open in no other row', async () => {
+  const one = await kept(account())
+  const other = await kept(text('a text'), one.caller)
+  const foreign = await kept(text('theirs'))
+  const put = (from: string, to: string) =>
+    postgres.query(
+      'coffer_vault_migrator',
+      `update tokens set data_encrypted = (select data_encrypted from tokens where token_id = $1),
+         data_key_id = (select data_key_id from tokens where token_id = $1) where token_id = $2`,
+      [from, to],
+    )
+  for (const source of [one, foreign]) {
+    await put(source.token.id, other.token.id)
+    await assert.rejects(tokens.reveal(other.caller, other.token.id, 'a reason'))
+    await assert.rejects(tokens.open(other.caller.merchant_id, other.token.id))
+  }
 })

@@ -174,13 +174,12 @@ export function createTokens(deps: TokensDeps) {
   }
 }
 
-/** What an account is known by, whoever holds it: never what a card number could be. */
 /** Data as they were sealed. */
 export function tokenDataOf(text: string): TokenData {
   return JSON.parse(Buffer.from(text, 'latin1').toString()) as TokenData
 }
 
-/** What has a fingerprint. */
+/** What has a fingerprint: an account, whoever holds it. Never what a card number could be. */
 export function accountOf({ iban, routing_number, account_number }: TokenData): string | null {
   if (iban !== undefined) return `iban:${iban}`
   return routing_number === undefined ? null : `us:${routing_number}:${account_number}`
