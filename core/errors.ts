@@ -113,6 +113,17 @@ export const failures = {
     title: 'Another operation on this payment has not ended yet.',
     retryable: true,
   },
+  import_state_invalid: { status: 409, title: 'The import has ended already.', retryable: false },
+  import_file_not_expected: {
+    status: 409,
+    title: 'The import has its file, or another upload of it is under way.',
+    retryable: true,
+  },
+  import_offset_wrong: {
+    status: 409,
+    title: 'The upload does not go on where it was interrupted.',
+    retryable: false,
+  },
   request_too_large: { status: 413, title: 'The request is too large.', retryable: false },
   unsupported_media_type: {
     status: 415,

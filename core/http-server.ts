@@ -35,6 +35,7 @@ export const scopes = [
   'tokens:read',
   'tokens:write',
   'tokens:reveal',
+  'imports:write',
   'payments:read',
   'payments:write',
   'forward:read',

@@ -26,6 +26,7 @@ export const idPrefixes = {
   keyRotation: 'krot_',
   keyDestruction: 'kdes_',
   request: 'req_',
+  import: 'imp_',
 } as const
 
 export type IdKind = keyof typeof idPrefixes

@@ -51,7 +51,7 @@ export async function startSandbox(
     if (simulators !== undefined) stops.push(simulators.stop)
     const stripeUrl = simulators?.stripe_url ?? options.stripe_url!
     await prepareDatabases(postgres, secrets)
-    const serving = await serveRoles(postgres, secrets, options, log)
+    const serving = await serveRoles(directory, postgres, secrets, options, log)
     stops.push(serving.stop)
     const secretKey = secrets.environment['FIRST_SECRET_KEY']!
     await ensureSimulatorConnection(serving.url, secretKey, stripeUrl)
@@ -78,6 +78,7 @@ function sandboxFile(sandbox: Omit<Sandbox, 'stop'>, secrets: SandboxSecrets): s
 }
 
 async function serveRoles(
+  directory: DataDirectory,
   postgres: EmbeddedPostgres,
   secrets: SandboxSecrets,
   options: SandboxOptions,
@@ -91,6 +92,7 @@ async function serveRoles(
     ...databaseEnvironment(postgres, secrets),
     ACCESS_URL: internalUrl,
     VAULT_URL: internalUrl,
+    VAULT_TRANSFER_FOLDER: directory.file('transfer'),
     ...options.role_settings,
     ...(options.failpoint === undefined ? {} : { COFFER_FAILPOINT: options.failpoint }),
   }

@@ -41,6 +41,7 @@ import { createRevealRecords } from './reveal-records.ts'
 import { eraseDeletedTokens } from './tokens/erasing.ts'
 import * as tokenRoutes from './tokens/routes.ts'
 import { createTokens, type Tokens } from './tokens/tokens.ts'
+import { openTransfer, type Transfer, transferRoutes, transferSettings } from './transfer/transfer.ts'
 
 export const settings = {
   COFFER_MODE: oneOf('what this deployment is for', ['sandbox', 'live']),
@@ -56,6 +57,7 @@ export const settings = {
   VAULT_ROLE_KEY: roleKeySetting('vault'),
   VAULT_AUDIT_KEY: auditKeySetting('vault'),
   COFFER_AUDIT_FOLDER: auditFolderSetting,
+  ...transferSettings,
   ...accessSettings,
 }
 
@@ -75,6 +77,7 @@ export function publicRoutes(parts: {
   rotations: Rotations
   census: Census
   forwardRequests: ForwardRequests
+  transfer: Transfer
 }): Routes {
   return async (server) => {
     await cardRoutes.publicRoutes(parts.cards, parts.cardChanges, parts.cardVersions)(server)
@@ -85,6 +88,7 @@ export function publicRoutes(parts: {
     await destinationRoutes.publicRoutes(parts.destinations)(server)
     await keyRoutes.publicRoutes(parts)(server)
     await forwardRequestRoutes.publicRoutes(parts.forwardRequests)(server)
+    await transferRoutes(parts.transfer)(server)
   }
 }
 
@@ -148,6 +152,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const rotations = createRotations({ database, keyring, clock: systemClock })
   const census = createCensus({ database, relayDatabase, wrappingKeys })
 
+  const transfer = openTransfer({ ...cardsDeps, relayDatabase, log }, config)
+
   const expiry = startExpiry(relayDatabase, log)
   const auditTrail = startAuditTrail({
     zone: 'vault',
@@ -173,6 +179,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       rotations,
       census,
       forwardRequests,
+      transfer,
     }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
@@ -187,6 +194,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     warnings: auditTrail.warnings,
     async stop() {
       clearInterval(sweep)
+      await transfer.stop()
       await Promise.all([cards.drain(), cardChanges.drain(), tokens.drain(), forwards.drain()])
       await rotating.stop()
       await keyNotices.stop()

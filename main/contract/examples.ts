@@ -11,6 +11,10 @@ type Values = Record<string, unknown>
 /** By the name of the field, or of the object and the field. */
 const values: Values = {
   action: 'retry_later',
+  'import.failure': null,
+  'import.mapping': 'stripe',
+  'import.source': 'stripe',
+  'import.state': 'completed',
   amount: 1999,
   amount_authorized: 1999,
   amount_captured: 1999,
@@ -69,6 +73,7 @@ const values: Values = {
   secret: 'your-secret-key-at-the-psp',
   sequence: 42,
   settings: {},
+  sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
   'event.type': 'payment.captured',
   'event.data': { id: idSample('payment'), object: 'payment', status: 'captured' },
   after: '0',
@@ -98,6 +103,7 @@ const idOf: Record<string, IdKind> = {
   destinations: 'destination',
   forward: 'forward',
   payments: 'payment',
+  imports: 'import',
   merchants: 'merchant',
   api_keys: 'apiKey',
   approvals: 'approval',

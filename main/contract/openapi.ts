@@ -8,7 +8,7 @@ import { exampleOf, pathExample, requestExampleOf } from './examples.ts'
 import { type FailureEntry, failureEntries } from './failures.ts'
 import { explained, withMeaning } from './glossary.ts'
 import { operationIdOf, tagOf } from './names.ts'
-import { responsesOf } from './responses.ts'
+import { filesOf, responsesOf } from './responses.ts'
 import { type Components, shown } from './schemas.ts'
 
 export type Operation = {
@@ -117,7 +117,9 @@ function operationOf(route: DeclaredRoute, components: Components): Operation {
   }
 }
 
+/** JSON, unless the route says what else it takes: a file. */
 function requestBodyOf(body: JsonSchema) {
+  if ('content' in body) return { required: true, content: filesOf(body) }
   const schema = explained(shown(body))
   return {
     required: true,

@@ -76,13 +76,15 @@ export function curlOf(method: string, path: string, operation: Operation): stri
     encodeURIComponent(String(parameters.find((parameter) => parameter.name === name)?.example)),
   )
   const body = operation.requestBody?.content['application/json']?.example
-  const needsMethod = method !== (body === undefined ? 'get' : 'post')
+  const isFile = operation.requestBody !== undefined && body === undefined
+  const needsMethod = !isFile && method !== (body === undefined ? 'get' : 'post')
   const takesKey = parameters.some((parameter) => parameter.name === 'Idempotency-Key')
   const lines = [
     `curl "$API${filled}"${needsMethod ? ` -X ${method.toUpperCase()}` : ''}`,
     ...(operation.security.length > 0 ? ['-H "Authorization: Bearer $KEY"'] : []),
     ...(takesKey ? [`-H "Idempotency-Key: $(node -p 'crypto.randomUUID()')"`] : []),
     ...(body === undefined ? [] : ["-H 'Content-Type: application/json'", `-d '${quotable(body)}'`]),
+    ...(isFile ? ['-T cards.csv'] : []),
   ]
   return lines.join(' \\\n  ')
 }

@@ -23,7 +23,19 @@ export function responsesOf(route: DeclaredRoute, components: Components): JsonS
   return Object.fromEntries([...successes, ...problems])
 }
 
+/** What a route takes or gives that is not JSON, by its media type; an example is in the guides. */
+export function filesOf({ content }: JsonSchema): Record<string, { schema: JsonSchema; example: unknown }> {
+  const types = Object.entries(content as Record<string, { schema: JsonSchema }>)
+  return Object.fromEntries(types.map(([type, { schema }]) => [type, { schema, example: '…' }]))
+}
+
 function success(status: string, declared: JsonSchema, components: Components): JsonSchema {
+  if ('content' in declared)
+    return {
+      description: STATUS_CODES[Number(status)] ?? status,
+      headers: requestId,
+      content: filesOf(declared),
+    }
   const { description, ...rest } = declared as { description?: string }
   const schema = explained(shown(rest, components))
   const answer = { description: description ?? STATUS_CODES[Number(status)] ?? status, headers: requestId }

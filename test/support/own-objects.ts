@@ -41,6 +41,10 @@ const makers: Record<string, Make> = {
     const body = { card: await ownId(api, 'cards'), method: 'GET', url: `${origin}/_sim/faults` }
     return (await api.call<{ id: string }>('POST', '/v1/forward', { body, key: randomUUID() })).body.id
   },
+  imports: async (api) => {
+    const body = { sha256: '0'.repeat(64) }
+    return (await api.call<{ id: string }>('POST', '/v1/imports', { body })).body.id
+  },
   fingerprints: async (api) => (await api.card()).fingerprint,
   api_keys: async (api) => {
     const body = { name: 'A key', owner: 'ada@example.com', scopes: ['cards:read'] }
@@ -80,7 +84,7 @@ export const plainFields = new Set(
    holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
    created_before from to after as_of cursor limit origin path_prefix certificate private_key raw_code url
-   body`.split(/\s+/),
+   body sha256 source source_id`.split(/\s+/),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()

@@ -55,6 +55,9 @@ export function textFields(schema: Schema | undefined): string[] {
 const root = resolve(import.meta.dirname, '..', '..')
 const zones = '{access,vault,platform}'
 
+/** A body that is a file is none that can be made from a schema. */
+const jsonOnly = (body: Schema | undefined) => (body !== undefined && 'content' in body ? undefined : body)
+
 export async function publicRoutesOf(): Promise<PublicRoute[]> {
   const found: PublicRoute[] = []
   const server = createServer(quietLog, { body_bytes_max: 1, request_timeout_ms: 1_000 })
@@ -67,7 +70,7 @@ export async function publicRoutesOf(): Promise<PublicRoute[]> {
       scope: 'scope' in access ? access.scope : undefined,
       params: schema?.params as Schema | undefined,
       query: schema?.querystring as Schema | undefined,
-      body: schema?.body as Schema | undefined,
+      body: jsonOnly(schema?.body as Schema | undefined),
       headers: schema?.headers as Schema | undefined,
     })
   })

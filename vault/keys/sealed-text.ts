@@ -39,6 +39,16 @@ export function tokenDataPlace(row: { merchant_id: string; token_id: string }): 
   return `${row.merchant_id}|${row.token_id}|data|1`
 }
 
+/** The key of an import's or an export's file on disk. */
+export function fileKeyPlace(merchantId: string, objectId: string): Place {
+  return `${merchantId}|${objectId}|file key|1`
+}
+
+/** The private key that files for a merchant are encrypted to. */
+export function importKeyPlace(merchantId: string, algorithm: string): Place {
+  return `${merchantId}|import key ${algorithm}|1`
+}
+
 // Nonces are cut from blocks: one call into the operating system serves hundreds.
 const nonceBlock = Buffer.allocUnsafeSlow(nonceLength * 256)
 let nonceOffset = nonceBlock.length
