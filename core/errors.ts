@@ -48,6 +48,11 @@ export const failures = {
     title: 'Nobody decides on what they asked for themselves.',
     retryable: false,
   },
+  share_needs_another_person: {
+    status: 403,
+    title: 'Each share of the key has to be given by another person.',
+    retryable: false,
+  },
   person_required: {
     status: 403,
     title: 'Only a person who is signed in may do this.',
@@ -103,6 +108,11 @@ export const failures = {
     title: 'The approval was used for another operation.',
     retryable: false,
   },
+  keys_not_in_shares: {
+    status: 409,
+    title: 'The wrapping key of this vault is not in shares.',
+    retryable: false,
+  },
   payment_state_invalid: {
     status: 409,
     title: 'The payment is not in a state that allows this.',
@@ -133,6 +143,11 @@ export const failures = {
   idempotency_key_reused: {
     status: 422,
     title: 'This Idempotency-Key was used with another request body.',
+    retryable: false,
+  },
+  share_invalid: {
+    status: 422,
+    title: 'It is no share of this key, or the shares do not make it.',
     retryable: false,
   },
   card_number_invalid: { status: 422, title: 'The card number is not valid.', retryable: false },

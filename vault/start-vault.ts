@@ -36,6 +36,8 @@ import { cacheLimitsOf, keyConfigProblems, keySettings, openWrappingKeys } from 
 import { startRotating } from './keys/rotating.ts'
 import { createRotations, type Rotations } from './keys/rotations.ts'
 import * as keyRoutes from './keys/routes.ts'
+import * as unsealRoutes from './keys/unseal-routes.ts'
+import { createUnsealing, type Unsealing } from './keys/unsealing.ts'
 import { outboxRoutes } from './outbox-routes.ts'
 import { createRevealRecords } from './reveal-records.ts'
 import { eraseDeletedTokens } from './tokens/erasing.ts'
@@ -78,6 +80,7 @@ export function publicRoutes(parts: {
   census: Census
   forwardRequests: ForwardRequests
   transfer: Transfer
+  unsealing: Unsealing
 }): Routes {
   return async (server) => {
     await cardRoutes.publicRoutes(parts.cards, parts.cardChanges, parts.cardVersions)(server)
@@ -89,6 +92,7 @@ export function publicRoutes(parts: {
     await keyRoutes.publicRoutes(parts)(server)
     await forwardRequestRoutes.publicRoutes(parts.forwardRequests)(server)
     await transferRoutes(parts.transfer)(server)
+    await unsealRoutes.publicRoutes(parts.unsealing)(server)
   }
 }
 
@@ -106,7 +110,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
   await database.check()
-  const wrappingKeys = await openWrappingKeys(config)
+  const { wrappingKeys, shamirKeys } = await openWrappingKeys(config)
   const keyring = await openKeyring({
     database,
     wrappingKeys,
@@ -114,6 +118,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     limits: cacheLimitsOf(config),
     log,
   })
+  const unsealing = createUnsealing({ database, keyring, shamirKeys, log })
   const access = connectToAccess({ role: 'vault', roleKey: config.VAULT_ROLE_KEY, config, log })
   const cvcLeases = createCvcLeases()
   const sweep = setInterval(() => cvcLeases.sweep(), cvcSweepMs)
@@ -180,6 +185,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       census,
       forwardRequests,
       transfer,
+      unsealing,
     }),
     internalRoutes: async (server) => {
       await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)

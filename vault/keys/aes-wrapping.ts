@@ -7,7 +7,7 @@ const tagLength = 16
 
 /** Names the key and proves it: another key has another id. It tells nothing of 256 random bits. */
 export function keyIdOf(key: KeyObject): string {
-  return createHmac('sha256', key).update('coffer wrapping key id').digest('hex').slice(0, 16)
+  return createHmac('sha256', key).update('coffer wrapping key id').digest('hex').slice(0, 32)
 }
 
 /** 12 bytes nonce, ciphertext, 16 bytes tag. */

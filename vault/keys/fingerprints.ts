@@ -105,13 +105,23 @@ export async function openFingerprints(
     bodyKeys = [current, ...[...known.values()].filter((key) => key !== current)]
   }
 
+  // A vault may wait sealed for long: said once, not with every try.
+  let loggedCode: string | undefined
+  const notOpened = (error: unknown) => {
+    const code = error instanceof Failure ? error.code : 'internal_error'
+    if (code !== loggedCode)
+      log.warn({ code, error }, 'the keys of fingerprints were not opened; tried again')
+    loggedCode = code
+  }
   await open().catch((error: unknown) => {
     if (!(error instanceof Failure)) throw error
-    log.warn({ error }, 'the vault has no keys yet')
+    notOpened(error)
   })
   const opening = startRepeating(async () => {
     if (ageMs() >= age_ms_max / 2)
-      await open().catch((error: unknown) => log.warn({ error }, 'the fingerprint keys were not opened'))
+      await open().then(() => {
+        loggedCode = undefined
+      }, notOpened)
     return ageMs() < age_ms_max / 2 ? age_ms_max / 2 : Math.min(retryMs, age_ms_max / 20)
   })
 

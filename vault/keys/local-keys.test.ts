@@ -33,7 +33,7 @@ test('what an earlier wrapping key wrapped still opens, new keys come under the 
   await changed.forEncryption(newcomer)
   const idOf = async (whose: string) =>
     (await rowsOf(postgres, 'data_keys', whose))[0]!['wrapping_key_id'] as string
-  assert.match(await idOf(merchant), /^local:[0-9a-f]{16}$/)
+  assert.match(await idOf(merchant), /^local:[0-9a-f]{32}$/)
   assert.equal(await idOf(merchant), await createLocalKeys(roots.wrapping).currentId())
   assert.equal(await idOf(newcomer), await createLocalKeys(next.wrapping).currentId())
 })

@@ -13,9 +13,10 @@ import { guardKeys } from './guarded-keys.ts'
 import type { CacheLimits } from './key-cache.ts'
 import { createLocalKeys } from './local-keys.ts'
 import { createOpenBao } from './openbao.ts'
+import { createShamirKeys, type ShamirKeys } from './shamir-keys.ts'
 import { type WrappingKeys, WrongKey } from './wrapping-keys.ts'
 
-const providers = ['local', 'aws-kms', 'openbao'] as const
+const providers = ['local', 'aws-kms', 'openbao', 'shamir'] as const
 type Provider = (typeof providers)[number]
 
 export const keySettings = {
@@ -53,6 +54,8 @@ export const keySettings = {
   VAULT_OPENBAO_MOUNT: text('where its transit engine is mounted', 'transit'),
   VAULT_OPENBAO_KEY: text('name of the key there, of type aes256-gcm96', 'coffer'),
   VAULT_OPENBAO_NAMESPACE: optionalText('namespace to ask in'),
+  VAULT_SHAMIR_KEY_ID: optionalText('id of the key that is in shares, as `coffer keys split` printed it'),
+  VAULT_SHAMIR_PREVIOUS_KEY_IDS: text('ids of keys that it followed, separated by commas', ''),
 }
 
 export type KeyConfig = ConfigOf<typeof keySettings>
@@ -71,8 +74,12 @@ export function keyConfigProblems(config: KeyConfig & { COFFER_MODE: 'sandbox' |
   if (provider === 'local') require(['VAULT_WRAPPING_KEY'])
   if (provider === 'aws-kms') require(['VAULT_KMS_KEY_ARN'])
   if (provider === 'openbao') require(['VAULT_OPENBAO_URL'])
+  if (provider === 'shamir') require(['VAULT_SHAMIR_KEY_ID'])
   if (config.VAULT_OPENBAO_URL !== undefined) require(['VAULT_OPENBAO_TOKEN_PATH'])
-  for (const arn of [config.VAULT_KMS_KEY_ARN ?? [], previousArns(config)].flat())
+  for (const id of [config.VAULT_SHAMIR_KEY_ID ?? [], listed(config.VAULT_SHAMIR_PREVIOUS_KEY_IDS)].flat())
+    if (!/^[0-9a-f]{32}$/.test(id)) problems.push('VAULT_SHAMIR_…KEY_ID…: must be ids of 32 hex digits')
+  const arns = [config.VAULT_KMS_KEY_ARN ?? [], listed(config.VAULT_KMS_PREVIOUS_KEY_ARNS)].flat()
+  for (const arn of arns)
     if (!kmsKeyArn.test(arn)) problems.push('VAULT_KMS_…ARN…: must be ARNs of keys, arn:aws:kms:…:key/…')
   for (const name of ['VAULT_KMS_ENDPOINT', 'VAULT_OPENBAO_URL'] as const) {
     const url = config[name]
@@ -89,9 +96,11 @@ export function keyConfigProblems(config: KeyConfig & { COFFER_MODE: 'sandbox' |
   return problems
 }
 
-function previousArns({ VAULT_KMS_PREVIOUS_KEY_ARNS }: KeyConfig): string[] {
-  const arns = VAULT_KMS_PREVIOUS_KEY_ARNS.split(',').map((part) => part.trim())
-  return arns.filter((arn) => arn !== '')
+function listed(value: string): string[] {
+  return value
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
 }
 
 export function cacheLimitsOf(config: KeyConfig): CacheLimits {
@@ -99,7 +108,9 @@ export function cacheLimitsOf(config: KeyConfig): CacheLimits {
 }
 
 /** Wraps by the provider that is chosen, and unwraps by each that is set up: so one can be left for another. */
-export async function openWrappingKeys(config: KeyConfig): Promise<WrappingKeys> {
+export async function openWrappingKeys(
+  config: KeyConfig,
+): Promise<{ wrappingKeys: WrappingKeys; shamirKeys: ShamirKeys | undefined }> {
   const opened = new Map<string, WrappingKeys>()
   const deadline_ms = config.VAULT_KEY_PROVIDER_TIMEOUT_MS
   const add = (provider: Provider, keys: WrappingKeys) =>
@@ -111,7 +122,7 @@ export async function openWrappingKeys(config: KeyConfig): Promise<WrappingKeys>
       'aws-kms',
       await createAwsKms({
         key_arn: config.VAULT_KMS_KEY_ARN,
-        previous_key_arns: previousArns(config),
+        previous_key_arns: listed(config.VAULT_KMS_PREVIOUS_KEY_ARNS),
         endpoint: config.VAULT_KMS_ENDPOINT,
         deadline_ms,
       }),
@@ -129,7 +140,13 @@ export async function openWrappingKeys(config: KeyConfig): Promise<WrappingKeys>
         deadline_ms,
       }),
     )
-  return byProvider(opened.get(config.VAULT_KEY_PROVIDER)!, opened)
+  let shamirKeys: ShamirKeys | undefined
+  if (config.VAULT_SHAMIR_KEY_ID !== undefined) {
+    const previous = listed(config.VAULT_SHAMIR_PREVIOUS_KEY_IDS)
+    shamirKeys = createShamirKeys(config.VAULT_SHAMIR_KEY_ID, previous)
+    add('shamir', shamirKeys)
+  }
+  return { wrappingKeys: byProvider(opened.get(config.VAULT_KEY_PROVIDER)!, opened), shamirKeys }
 }
 
 /** Ids begin with the provider's name. */
