@@ -39,6 +39,7 @@ export type Fingerprints = {
   version(version: number): FingerprintKey
   /** Takes notice of what the database says now. */
   refresh(): Promise<void>
+  isOpen(): boolean
   /** @throws Failure keys_unavailable or vault_sealed while they are closed. */
   ready(): void
   /** Opens them now. @throws where it cannot, and another error than a Failure where they are another database's. */
@@ -68,8 +69,9 @@ export async function openFingerprints(
   let closedBecause = new Failure('keys_unavailable')
 
   const ageMs = () => performance.now() - openedAtMs
+  const isOpen = () => ageMs() < age_ms_max
   function ready(): void {
-    if (ageMs() >= age_ms_max) throw new Failure(closedBecause.code, { cause: closedBecause })
+    if (!isOpen()) throw new Failure(closedBecause.code, { cause: closedBecause })
   }
 
   async function open(): Promise<void> {
@@ -145,6 +147,7 @@ export async function openFingerprints(
     },
     version,
     refresh,
+    isOpen,
     ready,
     open,
     stop: () => opening.stop(),

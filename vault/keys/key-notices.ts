@@ -10,6 +10,8 @@ import { startRepeating } from '@coffer/core/repeating.ts'
 import type { Keyring } from './keyring.ts'
 
 const askMs = 1_000
+/** A key service is asked each time, which costs. */
+const lookMs = 10_000
 
 export type KeyNotices = { holder: string; stop(): Promise<void> }
 
@@ -25,11 +27,26 @@ export async function followKeyNotices(deps: {
   // Older than any: what there is now is taken notice of first.
   let known = 0n
   let wrappingKeyId = ''
+  let nextLookMs = 0
+
+  /** Not waited for: a provider that is silent must not keep this process from hearing what has changed. */
+  function lookAtWrappingKey(): void {
+    if (performance.now() < nextLookMs) return
+    nextLookMs = performance.now() + lookMs
+    deps.wrappingKeyId().then(
+      (id) => {
+        wrappingKeyId = id
+      },
+      () => {
+        nextLookMs = 0
+      },
+    )
+  }
 
   async function ask(): Promise<number> {
     const askedAtMs = performance.now()
     try {
-      wrappingKeyId = await deps.wrappingKeyId().catch(() => wrappingKeyId)
+      lookAtWrappingKey()
       const newest = await tellGeneration(relayDatabase, holder, known, wrappingKeyId)
       if (newest > known) {
         await keyring.takeNotice(await findRevoked(relayDatabase))

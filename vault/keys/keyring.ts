@@ -155,7 +155,8 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
       noticesTaken++
       current.clear()
       if (names.size > 0) cache.forget((key) => names.has(key.data_key_id))
-      await fingerprints.refresh()
+      // While they are closed there is nothing to take notice of: opening reads what there is by then.
+      if (fingerprints.isOpen()) await fingerprints.refresh()
     },
     trustSince(askedAtMs) {
       trustedUntilMs = askedAtMs + trustMs

@@ -48,14 +48,7 @@ export function createUnsealing(deps: {
   }
 }
 
-function isSealed(keyring: Keyring): boolean {
-  try {
-    keyring.ready()
-    return false
-  } catch {
-    return true
-  }
-}
+const isSealed = (keyring: Keyring) => !keyring.fingerprints.isOpen()
 
 /** While shares are missing it stays as it is; what else there is in the way is for the log. */
 async function openAgain(keyring: Keyring, log: Log): Promise<void> {
