@@ -78,6 +78,11 @@ export const failures = {
     title: 'That person is a user of this deployment already.',
     retryable: false,
   },
+  card_exists: {
+    status: 409,
+    title: 'There is a card with this number already.',
+    retryable: false,
+  },
   card_number_erased: {
     status: 409,
     title: 'The number of that version has been erased.',

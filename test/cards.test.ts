@@ -64,6 +64,7 @@ test('a card is kept, told without its number, and read back the same', async ()
     billing_address: null,
     customer: 'cus_1',
     metadata: { plan: 'gold', größe: '✓', '😀': '🎉', 'two\nlines': '' },
+    last_replaced_at: null,
   })
   assert.equal((await api.call('GET', `/v1/cards/${id}`)).text, answer.text)
   assert.equal((await api.card(goodNumbers.amex)).bin, '378282')

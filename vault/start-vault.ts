@@ -13,9 +13,11 @@ import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import * as bulkRevealRoutes from './cards/bulk-reveal-routes.ts'
 import { type BulkReveals, createBulkReveals } from './cards/bulk-reveals.ts'
+import { type CardPolicies, createCardPolicies } from './cards/card-policy.ts'
 import { type Cards, createCards } from './cards/cards.ts'
 import { type CardChanges, createCardChanges } from './cards/changes.ts'
 import { eraseDeletedCards } from './cards/erasing.ts'
+import * as policyRoutes from './cards/policy-routes.ts'
 import * as cardRoutes from './cards/routes.ts'
 import * as versionRoutes from './cards/version-routes.ts'
 import { type CardVersions, createCardVersions } from './cards/versions.ts'
@@ -74,6 +76,7 @@ export function publicRoutes(parts: {
   bulkReveals: BulkReveals
   tokens: Tokens
   cardVersions: CardVersions
+  cardPolicies: CardPolicies
   connections: Connections
   destinations: Destinations
   rotations: Rotations
@@ -85,6 +88,7 @@ export function publicRoutes(parts: {
   return async (server) => {
     await cardRoutes.publicRoutes(parts.cards, parts.cardChanges, parts.cardVersions)(server)
     await versionRoutes.publicRoutes(parts.cardVersions, parts.cardChanges)(server)
+    await policyRoutes.publicRoutes(parts.cardPolicies)(server)
     await bulkRevealRoutes.publicRoutes(parts.bulkReveals)(server)
     await tokenRoutes.publicRoutes(parts.tokens)(server)
     await forwardRoutes.publicRoutes(parts.connections)(server)
@@ -129,6 +133,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const bulkReveals = createBulkReveals({ cards, approvals: createApprovals(access.internal) })
   const tokens = createTokens(cardsDeps)
   const cardVersions = createCardVersions({ database })
+  const cardPolicies = createCardPolicies({ database })
   const allowLoopback = config.COFFER_MODE === 'sandbox'
   const connections = createConnections({ database, keyring, allowLoopback })
   const destinations = createDestinations({ database, keyring, clock: systemClock, allowLoopback })
@@ -177,6 +182,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       cards,
       cardChanges,
       cardVersions,
+      cardPolicies,
       bulkReveals,
       tokens,
       connections,

@@ -6,6 +6,7 @@ import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { quietLog, type TestPostgres } from '../test/support/postgres.ts'
+import { createCardPolicies } from './cards/card-policy.ts'
 import { createCards, type SerializeCard } from './cards/cards.ts'
 import { createCardChanges } from './cards/changes.ts'
 import type { Card, CardChange, NewCard } from './cards/schemas.ts'
@@ -57,8 +58,9 @@ export async function openTestVault(
   const cards = createCards(deps)
   const changes = createCardChanges({ ...deps, cards })
   const versions = createCardVersions({ database })
+  const policies = createCardPolicies({ database })
   const tokens = createTokens(deps)
-  return { database, keyring, cvcLeases, cards, changes, versions, tokens }
+  return { database, keyring, cvcLeases, cards, changes, versions, policies, tokens }
 }
 
 export type TestVault = Awaited<ReturnType<typeof openTestVault>>

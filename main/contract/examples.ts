@@ -41,6 +41,7 @@ const values: Values = {
   customer: 'customer-17',
   cvc: '123',
   decline: null,
+  duplicates: 'return_existing',
   'forward.outcome': 'succeeded',
   'forward.status': 200,
   expires_at: '2027-11-22T12:00:00.000Z',

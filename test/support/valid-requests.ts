@@ -31,6 +31,8 @@ export const knownValues: KnownValues = {
   account_number: fc.constantFrom('000123456789', '1234'),
   country: fc.constantFrom('BE', 'DE', 'JP', 'US'),
   currency: fc.constantFrom('EUR', 'USD', 'GBP'),
+  // Another policy would refuse the cards of all tests that come after.
+  duplicates: fc.constant('allow'),
   psp: fc.constant('stripe'),
   name: fc.uuid(),
   issuer: fc.constant('https://login.example'),
@@ -89,7 +91,8 @@ function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<u
   if ('const' in schema) return fc.constant(schema.const)
   if (schema.enum !== undefined) return fc.constantFrom(...schema.enum)
   const own = known[name]
-  const isKnown = ['string', 'integer', 'boolean', 'array'].includes(schema.type ?? '')
+  const isChoice = schema.anyOf?.every((each) => 'const' in each) === true
+  const isKnown = isChoice || ['string', 'integer', 'boolean', 'array'].includes(schema.type ?? '')
   if (own !== undefined && isKnown) return own
   if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map((each) => valueFor(each, known, name)))
   switch (schema.type) {

@@ -14,6 +14,8 @@ import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
 import type { RevealRecords } from '../reveal-records.ts'
 import { billingAddressOf } from './billing-address.ts'
 import { binOf } from './brands.ts'
+import { createDuplicates } from './duplicates.ts'
+import { type CardFilter, listCards } from './list-queries.ts'
 import * as queries from './queries.ts'
 import type { Card, NewCard, RevealedCard } from './schemas.ts'
 import { refuseCardNumberIn, validateNewCard } from './validation.ts'
@@ -50,6 +52,11 @@ export function createCards(deps: CardsDeps) {
     queue_max: 4_000,
   })
 
+  const duplicates = createDuplicates({ ...deps, find: (key) => lookups.add(key) })
+
+  const bodyHashOf = (merchantId: string, input: NewCard, key: string | null) =>
+    key === null ? null : bodyFingerprint(deps.keyring.fingerprints.current, merchantId, input)
+
   async function find(merchantId: string, cardId: string): Promise<queries.CardRow> {
     if (!isId('card', cardId)) throw new Failure('not_found')
     const row = await lookups.add({ merchant_id: merchantId, card_id: cardId })
@@ -73,46 +80,61 @@ export function createCards(deps: CardsDeps) {
     return insert(input, entry)
   }
 
-  return {
-    /**
-     * Keeps a new card. Acknowledged means: card, version, audit record, event and idempotency record are
-     * committed, together. The same key with the same body gives the first answer again.
-     */
-    async create(
-      caller: Caller,
-      input: NewCard,
-      idempotencyKey: string | null,
-      serialize: SerializeCard,
-    ): Promise<StoredAnswer> {
-      const now = deps.clock.now()
-      const { merchant_id } = caller
-      const brand = validateNewCard(input, now)
-      const dataKey = await deps.keyring.forEncryption(merchant_id)
-      // Also stands in the stored answer until the transaction knows the fingerprint of the number: no text of
-      // the customer's can be equal to it.
-      const fingerprintIfNew = newId('fingerprint', now.getTime())
-      const card = newCardOf(input, brand.brand, binOf(brand, input.number), fingerprintIfNew, now)
-      const place = { merchant_id, card_id: card.id, card_version_id: card.version }
-      const answer = serialize(card)
-      const inserted = await insert(input, {
-        ...place,
-        ...caller,
-        card,
-        fingerprint_if_new: fingerprintIfNew,
-        data_key_id: dataKey.data_key_id,
-        number_encrypted: seal(dataKey, cardNumberPlace(place), input.number),
-        audit_id: newId('audit', now.getTime()),
-        event_id: newId('event', now.getTime()),
-        event_data: answer,
+  /**
+   * Keeps a new card. Acknowledged means: card, version, audit record, event and idempotency record are
+   * committed, together. The same key with the same body gives the first answer again. Where the merchant has a
+   * card with this number and its policy says so, that one is the answer, or the failure card_exists.
+   */
+  async function create(
+    caller: Caller,
+    input: NewCard,
+    idempotencyKey: string | null,
+    serialize: SerializeCard,
+  ): Promise<StoredAnswer> {
+    const now = deps.clock.now()
+    const { merchant_id } = caller
+    const brand = validateNewCard(input, now)
+    const dataKey = await deps.keyring.forEncryption(merchant_id)
+    // Also stands in the stored answer until the transaction knows the fingerprint of the number: no text of
+    // the customer's can be equal to it.
+    const fingerprintIfNew = newId('fingerprint', now.getTime())
+    const card = newCardOf(input, brand.brand, binOf(brand, input.number), fingerprintIfNew, now)
+    const place = { merchant_id, card_id: card.id, card_version_id: card.version }
+    const answer = serialize(card)
+    const inserted = await insert(input, {
+      ...place,
+      ...caller,
+      card,
+      fingerprint_if_new: fingerprintIfNew,
+      data_key_id: dataKey.data_key_id,
+      number_encrypted: seal(dataKey, cardNumberPlace(place), input.number),
+      audit_id: newId('audit', now.getTime()),
+      event_id: newId('event', now.getTime()),
+      event_data: answer,
+      idempotency_key: idempotencyKey,
+      response_body: answer,
+    })
+    if (inserted.verdict === 'body_differs')
+      throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+    if (inserted.verdict === 'repeated') return inserted.answer
+    if (inserted.verdict === 'exists') {
+      const detail = `It is the number of ${inserted.card_id}.`
+      if (inserted.duplicates === 'reject') throw new Failure('card_exists', { param: 'number', detail })
+      const kept = {
         idempotency_key: idempotencyKey,
-        response_body: answer,
-      })
-      if (inserted.verdict === 'body_differs')
-        throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
-      if (inserted.verdict === 'repeated') return inserted.answer
-      if (input.cvc !== undefined) deps.cvcLeases.put(place, input.cvc)
-      return { status: 201, body: answer.replace(fingerprintIfNew, inserted.fingerprint) }
-    },
+        body_hmac: bodyHashOf(merchant_id, input, idempotencyKey),
+      }
+      const duplicate = { ...caller, ...kept, card_id: inserted.card_id, cvc: input.cvc, serialize }
+      const existing = await duplicates.returnExisting(duplicate)
+      // Deleted meanwhile, or another request with this key was faster.
+      return existing ?? create(caller, input, idempotencyKey, serialize)
+    }
+    if (input.cvc !== undefined) deps.cvcLeases.put(place, input.cvc)
+    return { status: 201, body: answer.replace(fingerprintIfNew, inserted.fingerprint) }
+  }
+
+  return {
+    create,
 
     async get(merchantId: string, cardId: string): Promise<Card> {
       return cardOf(await find(merchantId, cardId))
@@ -148,17 +170,18 @@ export function createCards(deps: CardsDeps) {
     /** Newest first. @throws Failure invalid_request for a cursor of another list. */
     async list(
       merchantId: string,
-      filter: queries.CardFilter,
+      filter: CardFilter,
       page: { cursor: string | undefined; limit: number },
     ): Promise<{ data: Card[]; next_cursor: string | null }> {
       const list = { of: 'card', merchant_id: merchantId, filter } as const
       const find = (before: string | undefined, limit: number) =>
-        queries.listCards(deps.database, merchantId, filter, before, limit)
+        listCards(deps.database, merchantId, filter, before, limit)
       return pageOfList(deps.keyring.fingerprints, list, page, find, cardOf)
     },
 
     async drain(): Promise<void> {
-      await Promise.all([creations.drain(), lookups.drain()])
+      await creations.drain()
+      await Promise.all([lookups.drain(), duplicates.drain()])
     },
   }
 }

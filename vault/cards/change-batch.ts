@@ -7,6 +7,7 @@ import { newId } from '@coffer/core/ids.ts'
 import { isHashedForAnotherState } from '../keys/fingerprints.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
+import { nameOf } from './card-names.ts'
 import { type CardsDeps, cardOf, type SerializeCard } from './cards.ts'
 import * as queries from './change-queries.ts'
 import { type ChangingCard, changedCard, isNewVersion, restoredCard } from './changed-card.ts'
@@ -40,9 +41,6 @@ export type Changed =
   | { verdict: 'done'; answer: StoredAnswer; is_repeated: boolean }
   | { verdict: 'body_differs' }
   | { verdict: 'refused'; failure: Failure }
-
-type Place = { merchant_id: string; card_id: string }
-export const nameOf = ({ merchant_id, card_id }: Place) => `${merchant_id}|${card_id}`
 
 /** Those of a card that another process has changed meanwhile are applied again to what it is now. */
 export async function applyChanges(deps: CardsDeps, entries: Change[]): Promise<Changed[]> {

@@ -65,7 +65,7 @@ export const addedAudit = (action: string, hash = 'null::bytea', changed = 'null
     select $3, $1, $4, $5, '${action}', $2, $6, $10, 'done', ${hash}, ${changed} from changed
   )`
 
-const answerOfKnown = (fingerprint: string) => `select exists (select from changed) as written,
+export const answerOfKnown = (fingerprint: string) => `select exists (select from changed) as written,
     ${fingerprint} as fingerprint, known.same_body, known.response_status, known.response_body
   from (values (1)) as one left join known on true`
 

@@ -3,7 +3,7 @@ import { after, test } from 'node:test'
 import fc from 'fast-check'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import { newCaller, openTestVault, serialize, testCard } from '../test-vault.ts'
-import type { CardFilter } from './queries.ts'
+import type { CardFilter } from './list-queries.ts'
 import type { Card } from './schemas.ts'
 
 const postgres = await startTestPostgres({ after })

@@ -28,6 +28,8 @@ export type CardInserted =
   | { verdict: 'inserted'; fingerprint: string }
   | { verdict: 'repeated'; answer: StoredAnswer }
   | { verdict: 'body_differs' }
+  /** Nothing was written: the merchant has a card with this number, and does not want another. */
+  | { verdict: 'exists'; card_id: string; duplicates: 'return_existing' | 'reject' }
   /** Nothing was written: numbers are found by hashes of another key now. */
   | { verdict: 'hashed_for_another_state' }
 
@@ -36,12 +38,18 @@ type InsertedRow = {
   same_body: boolean | null
   response_status: number | null
   response_body: string | null
+  existing_card_id: string | null
+  duplicates: 'return_existing' | 'reject' | null
 }
 
 /**
  * Everything a batch of new cards writes, as one statement: instruments, idempotency records, cards,
  * versions, audit records and events. A row whose idempotency key is known already writes nothing and comes
  * back with the stored answer. Rows are inserted in key order, so two batches in flight cannot deadlock.
+ *
+ * Where a merchant wants one card a number, a number with a card comes back with that card. Of those that add the same
+ * number at the same time, the one wins that adds its instrument, or counts up the one there is from what it was; the
+ * others are asked again, and find its card.
  */
 const insertCardsText = `
   with held as materialized (
@@ -64,12 +72,38 @@ const insertCardsText = `
         and record.idempotency_key = input.idempotency_key limit 1) record
     where input.idempotency_key is not null
   ), candidates as materialized (
-    select input.*, instrument.fingerprint as known_fingerprint
+    select input.*, instrument.fingerprint as known_fingerprint, instrument.cards_added,
+      coalesce(policy.duplicates, 'allow') as duplicates
     from input left join lateral (
-      select fingerprint from instruments
+      select fingerprint, cards_added from instruments
       where instruments.merchant_id = input.merchant_id and instruments.number_hmac = input.number_hmac limit 1
-    ) instrument on true
+    ) instrument on true left join lateral (
+      select duplicates from card_policies where card_policies.merchant_id = input.merchant_id limit 1
+    ) policy on true
     where not exists (select from known where known.place = input.place)
+  ), existing as materialized (
+    select candidates.place, candidates.duplicates, card.card_id from candidates cross join lateral (
+      select card_id from cards
+      where (fingerprint, merchant_id, card_id) > (known_fingerprint, candidates.merchant_id, '')
+        and (fingerprint, merchant_id, card_id) < (known_fingerprint, candidates.merchant_id, '~')
+        and deleted_at is null
+      order by fingerprint, merchant_id, card_id limit 1) card
+    where duplicates <> 'allow' and known_fingerprint is not null
+  ), contenders as materialized (
+    select distinct on (merchant_id, number_hmac) merchant_id, number_hmac, place, known_fingerprint,
+      fingerprint_key_version, cards_added
+    from candidates
+    where duplicates <> 'allow' and known_fingerprint is not null and place not in (select place from existing)
+    order by merchant_id, number_hmac
+  ), counted as materialized (
+    insert into instruments as instrument (merchant_id, number_hmac, fingerprint, fingerprint_key_version, cards_added)
+    select merchant_id, number_hmac, known_fingerprint, fingerprint_key_version, cards_added from contenders
+    order by merchant_id, number_hmac
+    on conflict (merchant_id, number_hmac) do update set cards_added = instrument.cards_added + 1
+      where instrument.cards_added = excluded.cards_added
+    returning merchant_id, number_hmac
+  ), winners as materialized (
+    select place from contenders join counted using (merchant_id, number_hmac)
   ), added_instruments as materialized (
     insert into instruments (merchant_id, number_hmac, fingerprint, fingerprint_key_version)
     select distinct on (merchant_id, number_hmac) merchant_id, number_hmac, fingerprint_if_new,
@@ -85,7 +119,9 @@ const insertCardsText = `
     where next_number_hmac is not null order by merchant_id, next_number_hmac
     on conflict do nothing
   ), found as materialized (
-    select candidates.*, coalesce(known_fingerprint, added.fingerprint) as fingerprint
+    select candidates.*,
+      case when duplicates = 'allow' or added.fingerprint = fingerprint_if_new or place in (select place from winners)
+        then coalesce(known_fingerprint, added.fingerprint) end as fingerprint
     from candidates left join added_instruments added
       on added.merchant_id = candidates.merchant_id and added.number_hmac = candidates.number_hmac
   ), claimed as materialized (
@@ -122,8 +158,10 @@ const insertCardsText = `
       replace(answer, fingerprint_if_new, fingerprint)::json, created_at
     from accepted
   )
-  select accepted.fingerprint, known.same_body, known.response_status, known.response_body
-  from input left join accepted using (place) left join known using (place) order by place`
+  select accepted.fingerprint, known.same_body, known.response_status, known.response_body,
+    existing.card_id as existing_card_id, existing.duplicates
+  from input left join accepted using (place) left join known using (place) left join existing using (place)
+  order by place`
 
 export async function insertCards(database: Database, entries: CardInsert[]): Promise<CardInserted[]> {
   failpoint('vault.cards.before_commit')
@@ -174,6 +212,8 @@ async function runInsert(database: Database, entries: CardInsert[]): Promise<Ins
 
 function insertedOf(row: InsertedRow): CardInserted | undefined {
   if (row.fingerprint !== null) return { verdict: 'inserted', fingerprint: row.fingerprint }
+  if (row.existing_card_id !== null)
+    return { verdict: 'exists', card_id: row.existing_card_id, duplicates: row.duplicates! }
   if (row.response_status === null) return undefined
   if (!row.same_body) return { verdict: 'body_differs' }
   return { verdict: 'repeated', answer: { status: row.response_status, body: row.response_body! } }
@@ -209,7 +249,7 @@ export type CardRow = CardKey & {
 export const cardColumns = `card.merchant_id, card.card_id, card.card_version_id, card.fingerprint, card.status, card.customer,
   card.metadata, card.last_replaced_at, card.created_at, card.updated_at, version.data_key_id, version.number_encrypted, version.brand,
   version.bin, version.last4, version.exp_month, version.exp_year, version.cardholder_name, version.billing_address`
-const currentVersion = `cross join lateral (
+export const currentVersion = `cross join lateral (
   select * from card_versions
   where merchant_id = card.merchant_id and card_id = card.card_id and card_version_id = card.card_version_id limit 1)
   version`
@@ -229,55 +269,4 @@ export async function findCards(database: Database, keys: CardKey[]): Promise<(C
   const found: (CardRow | undefined)[] = new Array(keys.length).fill(undefined)
   for (const row of rows) found[Number(row.place) - 1] = row
   return found
-}
-
-export type CardFilter = { customer?: string; fingerprint?: string }
-
-/** After every id there is: where a list begins that goes from the newest to the oldest. */
-const afterAllIds = 'card_~'
-
-/** Cards older than `before`, newest first, at most `limit`. */
-export function listCards(
-  database: Database,
-  merchantId: string,
-  filter: CardFilter,
-  before: string | undefined,
-  limit: number,
-): Promise<CardRow[]> {
-  const list = filter.fingerprint ? lists.fingerprint : filter.customer ? lists.customer : lists.all
-  return database.read<CardRow>([merchantId], {
-    name: list.name,
-    text: `select ${cardColumns} from (${list.text}) card ${currentVersion} order by card.card_id desc`,
-    values: [merchantId, before ?? afterAllIds, limit, ...list.values(filter)],
-  })
-}
-
-/**
- * The rows of a list. Where a filter is given they are a range of its index: written as a comparison of rows, no
- * other index can serve it, so none is taken that reads all of the merchant's cards.
- */
-const lists = {
-  all: {
-    name: 'list_cards',
-    text: `select * from cards where merchant_id = $1 and card_id < $2 and deleted_at is null
-           order by merchant_id desc, card_id desc limit $3`,
-    values: () => [],
-  },
-  customer: {
-    name: 'list_cards_by_customer',
-    text: `select * from cards
-           where (customer, merchant_id, card_id) < ($4, $1, $2) and (customer, merchant_id, card_id) > ($4, $1, '')
-             and customer is not null and deleted_at is null
-           order by customer desc, merchant_id desc, card_id desc limit $3`,
-    values: (filter: CardFilter) => [filter.customer],
-  },
-  fingerprint: {
-    name: 'list_cards_by_fingerprint',
-    text: `select * from cards
-           where (fingerprint, merchant_id, card_id) < ($4, $1, $2)
-             and (fingerprint, merchant_id, card_id) > ($4, $1, '')
-             and ($5::text is null or customer = $5) and deleted_at is null
-           order by fingerprint desc, merchant_id desc, card_id desc limit $3`,
-    values: (filter: CardFilter) => [filter.fingerprint, filter.customer ?? null],
-  },
 }

@@ -45,7 +45,7 @@ export function publicRoutes(cards: Cards, changes: CardChanges, versions: CardV
           summary: 'Keep a card and get an id for it.',
           headers: optionalKey,
           body: newCard,
-          response: { 201: card },
+          response: { 200: card, 201: card },
         },
       },
       async (request, reply) => {

@@ -1,0 +1,24 @@
+import { type Static, Type } from 'typebox'
+
+const duplicates = Type.Union(
+  [Type.Literal('allow'), Type.Literal('return_existing'), Type.Literal('reject')],
+  {
+    description: 'What becomes of a number that is added while there is a card with it.',
+  },
+)
+
+export const cardPolicy = Type.Object({
+  object: Type.Literal('card_policy'),
+  duplicates,
+  updated_at: Type.Union([Type.String(), Type.Null()], {
+    description: 'RFC 3339; null while it was never set.',
+  }),
+})
+export type CardPolicy = Static<typeof cardPolicy>
+
+/** What is left out stays. */
+export const cardPolicyChange = Type.Object(
+  { duplicates: Type.Optional(duplicates) },
+  { additionalProperties: false, minProperties: 1 },
+)
+export type CardPolicyChange = Static<typeof cardPolicyChange>
