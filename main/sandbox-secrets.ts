@@ -49,7 +49,6 @@ export function readSandboxSecrets(directory: DataDirectory): SandboxSecrets {
       ACCESS_AUDIT_KEY: auditKey('access'),
       VAULT_AUDIT_KEY: auditKey('vault'),
       PLATFORM_AUDIT_KEY: auditKey('platform'),
-      COFFER_AUDIT_FOLDER: directory.file('audit-checkpoints'),
       PLATFORM_BODY_KEY: root('platform-body.key'),
       FIRST_SECRET_KEY: secretKey(directory),
     },

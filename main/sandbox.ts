@@ -92,6 +92,7 @@ async function serveRoles(
     ...databaseEnvironment(postgres, secrets),
     ACCESS_URL: internalUrl,
     VAULT_URL: internalUrl,
+    COFFER_AUDIT_FOLDER: directory.file('audit-checkpoints'),
     VAULT_TRANSFER_FOLDER: directory.file('transfer'),
     ...options.role_settings,
     ...(options.failpoint === undefined ? {} : { COFFER_FAILPOINT: options.failpoint }),

@@ -1,3 +1,6 @@
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+
 /** Without these a live role refuses to start. */
 export const hardening_flags = [
   '--disable-proto=delete', // no prototype pollution by way of `__proto__`
@@ -25,8 +28,11 @@ const role_flags = [
   '--disable-warning=ExperimentalWarning',
 ]
 const roles = ['access', 'vault', 'platform']
-/** Settings that name a folder to write in. @type {string[]} */
-const written_folders = []
+/** Settings that name a folder to write in, with what they are where nothing is set. */
+const written_folders = {
+  COFFER_AUDIT_FOLDER: undefined,
+  VAULT_TRANSFER_FOLDER: path.join(tmpdir(), 'coffer-transfer'),
+}
 
 /**
  * What Node is started with for the `coffer` command.
@@ -35,6 +41,10 @@ const written_folders = []
 export function flagsFor(args, environment) {
   if (args[0] !== 'start' || !args.some((arg) => roles.includes(arg.replace(/^--role=/, ''))))
     return server_flags
-  const folders = written_folders.flatMap((name) => environment[name] ?? [])
-  return [...server_flags, ...role_flags, ...folders.map((folder) => `--allow-fs-write=${folder}`)]
+  const folders = Object.entries(written_folders).flatMap(([name, usual]) => environment[name] ?? usual ?? [])
+  return [
+    ...server_flags,
+    ...role_flags,
+    ...folders.map((folder) => `--allow-fs-write=${path.resolve(folder)}`),
+  ]
 }

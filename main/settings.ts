@@ -14,6 +14,7 @@ import {
   url,
 } from '@coffer/core/config.ts'
 import { logLevels } from '@coffer/core/log.ts'
+import { Secret } from '@coffer/core/secret.ts'
 import { type RoleName, roleNames, roles } from './roles.ts'
 import { modeOf, publicSettings } from './serve.ts'
 import { unknownSettings } from './setting-names.ts'
@@ -105,11 +106,32 @@ export async function configProblems(what: Startable, environment: Environment):
     const config = readConfig(settings, environment)
     if (what !== 'all' && what !== 'simulators') problems.push(...(await roles[what]()).check(environment))
     if (what === 'platform') problems.push(...stopProblems(config))
+    if (modeOf(environment) === 'live') problems.push(...openDatabases(config))
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     problems.push(...error.problems)
   }
   return problems
+}
+
+/** In a live deployment nobody between us and a database reads along, or is it. */
+function openDatabases(config: Record<string, unknown>): string[] {
+  return Object.entries(config)
+    .filter(([name, value]) => name.endsWith('DATABASE_URL') && value instanceof Secret)
+    .filter(([, value]) => !isPrivateAddress((value as Secret<string>).expose()))
+    .map(
+      ([name]) =>
+        `${name}: needs sslmode=verify-full (and sslrootcert=<file>), or a Unix socket, or loopback`,
+    )
+}
+
+/** @param address of PostgreSQL, as `pg` takes it. */
+export function isPrivateAddress(address: string): boolean {
+  if (!URL.canParse(address)) return false
+  const { hostname, searchParams } = new URL(address)
+  const host = searchParams.get('host') ?? decodeURIComponent(hostname)
+  if (host.startsWith('/') || ['localhost', '127.0.0.1', '[::1]'].includes(host)) return true
+  return searchParams.getAll('sslmode').join() === 'verify-full'
 }
 
 function exposedSecrets(settings: Settings, environment: Environment): string[] {

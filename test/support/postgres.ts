@@ -92,7 +92,11 @@ export async function startTestPostgres(
     async startAgain() {
       server = await start(server.port)
     },
-    environment: { ...secrets.environment, ...databaseEnvironment(server, secrets) },
+    environment: {
+      ...secrets.environment,
+      ...databaseEnvironment(server, secrets),
+      COFFER_AUDIT_FOLDER: directory.file('audit-checkpoints'),
+    },
     url,
     open(login, { connections_max = 4 } = {}) {
       const database = openDatabase({ url: url(login), name: login, connections_max, log: quietLog })

@@ -95,6 +95,7 @@ export async function startRoleProcesses(
     ACCESS_URL: `http://127.0.0.1:${at.access.internal_port}`,
     VAULT_URL: `http://127.0.0.1:${at.vault.internal_port}`,
     COFFER_DATA_DIR: join(folder, 'simulators'),
+    COFFER_AUDIT_FOLDER: join(folder, 'audit-checkpoints'),
     ...given,
   }
   const processes = new Map<Place, RoleProcess>()
