@@ -14,14 +14,17 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { exportTrail } from '../main/audit/export.ts'
 import type { Trail } from '../main/audit/trails.ts'
-import { verifyTrail } from '../main/audit/verify.ts'
+import { openTrail, verifyTrail } from '../main/audit/verify.ts'
 import type { Problem } from '../main/audit/verify-chain.ts'
-import { keepCard, openTestVault } from '../vault/test-vault.ts'
+import { verifyTokens } from '../main/audit/verify-tokens.ts'
+import { keepCard, newCaller, openTestVault } from '../vault/test-vault.ts'
 import { runCommand, temporaryFolder } from './support/product.ts'
 
 const audit = await testAudit({ after })
 const { postgres, folder } = audit
 const superuser = new pg.Client({ connectionString: postgres.url('postgres').expose() })
+// PostgreSQL stops before this connection is closed.
+superuser.on('error', () => {})
 await superuser.connect()
 after(() => superuser.end())
 const asSuperuser = async (text: string, values?: unknown[]): Promise<Record<string, unknown>[]> =>
@@ -74,6 +77,7 @@ test('SEC-18: a trail that nobody touched is whole', async () => {
     checkpoints: 2,
     cards: 8,
     cards_without_hash: 0,
+    tokens: 0,
     problems: [],
   })
 })
@@ -332,4 +336,32 @@ test('SEC-18: an export is checked by the example of docs/audit.md, with the pub
   )
   assert.equal(part.trimEnd().split('\n').length, 22)
   assert.equal(check(part), '20 records, all signed\n')
+})
+
+// Last, because it adds to the trail that the tests above put back.
+test('SEC-06: a token that was put back to older bytes in SQL is found', async () => {
+  const caller = newCaller()
+  const create = async (value: string) => {
+    const { body } = await vault.tokens.create(
+      caller,
+      { type: 'text', data: { value } },
+      null,
+      JSON.stringify,
+    )
+    return (JSON.parse(body) as { id: string }).id
+  }
+  const [one, other] = [await create('one'), await create('other')]
+  const verified = async () => {
+    const database = openTrail(trail)
+    const { tokens, problems } = await verifyTokens(database, silent)
+    await database.close()
+    assert.equal(tokens, 2)
+    return told(problems)
+  }
+  assert.deepEqual(await verified(), [])
+  await asSuperuser(
+    `update tokens set data_encrypted = (select data_encrypted from tokens where token_id = $1) where token_id = $2`,
+    [one, other],
+  )
+  assert.deepEqual(await verified(), [['token_differs', other]])
 })

@@ -21,9 +21,10 @@ export type Problem = {
     | 'checkpoints_missing'
     | 'records_not_sealed'
     | 'card_differs'
+    | 'token_differs'
   /** In the chain, where the problem is of a place. */
   sequence: number | null
-  /** The audit record, or the card. */
+  /** The audit record, the card or the token. */
   id: string | null
   merchant: string | null
   detail: string

@@ -1,4 +1,4 @@
-/** `coffer audit verify`: everything that can be proven of the audit trails, and of the cards by the vault's. */
+/** `coffer audit verify`: everything that can be proven of the audit trails, and of cards and tokens by the vault's. */
 
 import { createLog } from '@coffer/core/log.ts'
 import { type Database, openDatabase } from '@coffer/core/postgres.ts'
@@ -6,6 +6,7 @@ import { Secret } from '@coffer/core/secret.ts'
 import type { Trail } from './trails.ts'
 import { verifyCards } from './verify-cards.ts'
 import { type Problem, verifyChain } from './verify-chain.ts'
+import { verifyTokens } from './verify-tokens.ts'
 
 export type ZoneReport = {
   zone: string
@@ -15,6 +16,7 @@ export type ZoneReport = {
   cards: number | null
   /** Of which the trail does not say what was written. */
   cards_without_hash: number | null
+  tokens: number | null
   problems: Problem[]
 }
 
@@ -34,13 +36,15 @@ export async function verifyTrail(trail: Trail, progress: (text: string) => void
   try {
     const chain = await verifyChain(database, trail, progress)
     const cards = trail.zone === 'vault' ? await verifyCards(database, progress) : undefined
+    const tokens = trail.zone === 'vault' ? await verifyTokens(database, progress) : undefined
     return {
       zone: trail.zone,
       records: chain.records,
       checkpoints: chain.checkpoints,
       cards: cards?.cards ?? null,
       cards_without_hash: cards?.without_hash ?? null,
-      problems: [...chain.problems, ...(cards?.problems ?? [])],
+      tokens: tokens?.tokens ?? null,
+      problems: [...chain.problems, ...(cards?.problems ?? []), ...(tokens?.problems ?? [])],
     }
   } finally {
     await database.close()
@@ -54,11 +58,12 @@ export function printedReport({
   checkpoints,
   cards,
   cards_without_hash,
+  tokens,
   problems,
 }: ZoneReport): string {
   const without =
     cards_without_hash === 0 ? '' : `, ${cards_without_hash} of them without a hash in the trail`
-  const counted = `${records} records, ${checkpoints} checkpoints${cards === null ? '' : `, ${cards} cards${without}`}`
+  const counted = `${records} records, ${checkpoints} checkpoints${cards === null ? '' : `, ${cards} cards${without}, ${tokens} tokens`}`
   if (problems.length === 0) return `ok      ${zone}: ${counted}\n`
   const lines = problems.map(({ kind, sequence, id, merchant, detail }) => {
     const place = [
