@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import type { Api } from './api.ts'
+import { eventually } from './product.ts'
 import { type PublicRoute, textFields } from './routes.ts'
 import { type KnownValues, knownValues } from './valid-requests.ts'
 
@@ -44,6 +45,16 @@ const makers: Record<string, Make> = {
   imports: async (api) => {
     const body = { sha256: '0'.repeat(64) }
     return (await api.call<{ id: string }>('POST', '/v1/imports', { body })).body.id
+  },
+  rotations: async (api) => {
+    type Rotation = { id: string; state: string }
+    const path = '/v1/keys/rotations'
+    await api.call('POST', path, { body: { kind: 'data' } })
+    // At its end, so that nothing changes behind the test.
+    return eventually(async () => {
+      const [newest] = (await api.call<{ data: Rotation[] }>('GET', path)).body.data
+      return newest?.state !== 'running' && newest?.id
+    })
   },
   fingerprints: async (api) => (await api.card()).fingerprint,
   api_keys: async (api) => {
