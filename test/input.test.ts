@@ -264,7 +264,8 @@ test('a key used before is refused for any other body, and nothing is written', 
     }
     // The text of a new API key is not told twice.
     const repeated = await send1(first!)
-    assert.ok(repeated.text === answer.text || /"code":"secret_already_shown"/.test(repeated.text))
+    const isSame = repeated.text === answer.text || /"code":"secret_already_shown"/.test(repeated.text)
+    assert.ok(isSame, `${nameOf(route)}: ${repeated.text} after ${answer.text}`)
     assert.deepEqual(changesBetween(before, await restingSnapshot(product)), [], nameOf(route))
     tried += 1
   }

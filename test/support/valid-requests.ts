@@ -56,7 +56,7 @@ export function validRequest(route: PublicRoute, id: string, known: KnownValues)
   const body =
     route.body === undefined
       ? fc.constant(undefined)
-      : valueFor(route.body, known).map(withWholeExpiry).map(withOneSecret)
+      : valueFor(route.body, known).map(withWholeExpiry).map(withOneSecret).map(withOwnKey)
   return fc.record({ path: fc.constant(path), query, body }) as fc.Arbitrary<ValidRequest>
 }
 
@@ -65,6 +65,12 @@ function withWholeExpiry(body: unknown): unknown {
   const { exp_month, exp_year } = body as Record<string, unknown>
   if ((exp_month === undefined) === (exp_year === undefined)) return body
   return { ...(body as object), exp_month: exp_month ?? 12, exp_year: exp_year ?? 2049 }
+}
+
+/** What rotates keys of the deployment needs another scope than its route. */
+function withOwnKey(body: unknown): unknown {
+  const { kind } = body as { kind?: unknown }
+  return kind === 'fingerprint' || kind === 'wrapping' ? { ...(body as object), kind: 'data' } : body
 }
 
 /** A token's data are of its type: a text, an account by its IBAN, or one in the United States. */

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { startRepeating } from '@coffer/core/repeating.ts'
-import type { Keyring } from './keyring.ts'
+import type { EndedKey, Keyring } from './keyring.ts'
 
 const askMs = 1_000
 /** A key service is asked each time, which costs. */
@@ -49,7 +49,7 @@ export async function followKeyNotices(deps: {
       lookAtWrappingKey()
       const newest = await tellGeneration(relayDatabase, holder, known, wrappingKeyId)
       if (newest > known) {
-        await keyring.takeNotice(await findRevoked(relayDatabase))
+        await keyring.takeNotice(await findEnded(relayDatabase))
         known = newest
         return 0
       }
@@ -78,10 +78,11 @@ export async function followKeyNotices(deps: {
 }
 
 /** Of the last minute: a process that has heard nothing for longer has forgotten all keys. */
-function findRevoked(database: Database): Promise<{ merchant_id: string; data_key_id: string }[]> {
+function findEnded(database: Database): Promise<EndedKey[]> {
   return database.read([], {
-    name: 'find_revoked_data_keys',
-    text: `select merchant_id, data_key_id from data_keys where revoked_at > now() - interval '1 minute'`,
+    name: 'find_ended_data_keys',
+    text: `select merchant_id, data_key_id, revoked_at is not null as is_revoked from data_keys
+           where superseded_at > now() - interval '1 minute' or revoked_at > now() - interval '1 minute'`,
     values: [],
   })
 }

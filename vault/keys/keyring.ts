@@ -16,6 +16,8 @@ import { dataKeyContext, type WrappingKeys } from './wrapping-keys.ts'
 
 export type DataKey = { readonly data_key_id: Id<'dataKey'>; readonly key: KeyObject }
 
+export type EndedKey = { merchant_id: string; data_key_id: string; is_revoked: boolean }
+
 /** While it is closed, each of them throws the Failure that `ready` throws. */
 export type Keyring = {
   /** The merchant's current data key, with one more use counted. Made where the merchant has none yet. */
@@ -25,8 +27,8 @@ export type Keyring = {
   readonly fingerprints: Fingerprints
   /** Makes a further data key of the merchant. */
   addDataKey(merchantId: string): Promise<Id<'dataKey'>>
-  /** Keys have changed: the current ones are asked for anew, and those in `revoked` are in memory no more. */
-  takeNotice(revoked: readonly { merchant_id: string; data_key_id: string }[]): Promise<void>
+  /** Keys have changed: those named encrypt no more, and the revoked ones among them are in memory no more. */
+  takeNotice(ended: readonly EndedKey[]): Promise<void>
   /** Nothing has changed since then, by `performance.now()`: what is in memory may be used for five more seconds. */
   trustSince(askedAtMs: number): void
   /** @throws Failure keys_unavailable or vault_sealed while it is closed. */
@@ -150,11 +152,12 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   const keyring: Keyring = {
     fingerprints,
     addDataKey,
-    async takeNotice(revoked) {
-      const names = new Set(revoked.map((key) => key.data_key_id))
+    async takeNotice(ended) {
       noticesTaken++
-      current.clear()
-      if (names.size > 0) cache.forget((key) => names.has(key.data_key_id))
+      for (const { merchant_id, data_key_id } of ended)
+        if (current.get(merchant_id)?.data_key_id === data_key_id) current.delete(merchant_id)
+      const revoked = new Set(ended.flatMap((key) => (key.is_revoked ? key.data_key_id : [])))
+      if (revoked.size > 0) cache.forget((key) => revoked.has(key.data_key_id))
       // While they are closed there is nothing to take notice of: opening reads what there is by then.
       if (fingerprints.isOpen()) await fingerprints.refresh()
     },
