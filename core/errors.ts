@@ -195,6 +195,11 @@ export const failures = {
     retryable: false,
   },
   mark_unresolved: { status: 422, title: 'There is no value for a mark.', retryable: false },
+  finishing_failed: {
+    status: 422,
+    title: 'The request cannot be finished as its destination wants it.',
+    retryable: false,
+  },
   client_certificate_invalid: {
     status: 422,
     title: 'The client certificate or its private key cannot be used.',

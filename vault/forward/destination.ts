@@ -46,7 +46,7 @@ export function isPublicAddress(address: string): boolean {
 const isLoopbackName = (host: string) => host === '127.0.0.1' || host === 'localhost'
 
 /** As it is written: what a URL parser would repair or drop is refused. */
-const originPattern = /^[a-z]+:\/\/[^/?#@\\]+\/?$/i
+const originPattern = /^[a-z]+:\/\/[^/?#@\\%]+\/?$/i
 
 export type OriginRules = {
   /** Named by a refusal. */

@@ -7,7 +7,7 @@ import { type HttpRequest, type JsonValue, type Mark, marks } from '@coffer/core
 export type MarkValues = Partial<Record<Mark, string>>
 
 export type FilledRequest = {
-  method: HttpRequest['method']
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   path: string
   headers: Record<string, string>
   body: string | null

@@ -32,6 +32,7 @@ export async function startDestination(scope: Scope, answer: Answer, tls?: Serve
   const { port } = server.address() as AddressInfo
   return {
     seen,
+    server,
     arrived: arrived.promise,
     close,
     port,

@@ -15,7 +15,9 @@ import { withEachBodyKey } from '../../keys/fingerprints.ts'
 import type { Keyring } from '../../keys/keyring.ts'
 import { destinationSecretPlace, seal, unseal } from '../../keys/sealed-text.ts'
 import { checkOrigin } from '../destination.ts'
+import type { FinishingStep } from '../finishing/finishing-steps.ts'
 import { checkClientCertificate, shownCertificate } from './client-certificate.ts'
+import { type KeptStep, secretTextOf, stepsOf, withSecrets } from './finishing.ts'
 import * as queries from './queries.ts'
 import { type Destination, type Method, methods, type NewDestination } from './schemas.ts'
 
@@ -28,6 +30,7 @@ export type OpenDestination = {
   path_prefix: string
   methods: readonly Method[]
   client: { certificate: string; private_key: Secret<string> } | undefined
+  finishing: readonly FinishingStep[]
 }
 
 /** A deletion takes effect within this time. */
@@ -61,7 +64,9 @@ export function createDestinations(deps: {
       const { merchant_id } = caller
       const dataKey = await deps.keyring.forEncryption(merchant_id)
       const place = { merchant_id, destination_id: newId('destination', now.getTime()) }
-      const clientKey = input.client_certificate?.private_key
+      const steps = stepsOf(input.finishing)
+      const sealed = (field: 'client_key' | 'finishing_secret', text: string | null | undefined) =>
+        typeof text === 'string' ? seal(dataKey, destinationSecretPlace(place, field), text) : null
       const row = {
         ...place,
         origin,
@@ -69,10 +74,10 @@ export function createDestinations(deps: {
         methods: input.methods ?? [...methods],
         client_certificate: input.client_certificate?.certificate ?? null,
         data_key_id: dataKey.data_key_id,
-        client_key_encrypted:
-          clientKey === undefined
-            ? null
-            : seal(dataKey, destinationSecretPlace(place, 'client_key'), clientKey),
+        client_key_encrypted: sealed('client_key', input.client_certificate?.private_key),
+        finishing:
+          steps.length === 0 ? null : steps.map(({ scheme, parameters }) => ({ scheme, parameters })),
+        finishing_secret_encrypted: sealed('finishing_secret', secretTextOf(steps)),
         created_at: now,
       }
       const answer = serialize(destinationOf(row))
@@ -150,13 +155,18 @@ function checkNewDestination(input: NewDestination, allowLoopback: boolean, now:
 }
 
 async function openedOf(keyring: Keyring, row: queries.DestinationRow): Promise<OpenDestination> {
-  const { client_certificate: certificate, client_key_encrypted: sealed } = row
-  const { destination_id, origin, path_prefix } = row
-  const shared = { destination_id, origin, path_prefix, methods: row.methods }
-  if (certificate === null || sealed === null) return { ...shared, client: undefined }
+  const { destination_id, origin, path_prefix, client_certificate: certificate } = row
   const dataKey = await keyring.forDecryption(row.merchant_id, row.data_key_id)
-  const privateKey = unseal(dataKey, destinationSecretPlace(row, 'client_key'), sealed)
-  return { ...shared, client: { certificate, private_key: new Secret(privateKey) } }
+  const opened = (field: 'client_key' | 'finishing_secret', sealed: Buffer | null) =>
+    sealed === null ? undefined : unseal(dataKey, destinationSecretPlace(row, field), sealed)
+  const clientKey = opened('client_key', row.client_key_encrypted)
+  const client =
+    certificate === null || clientKey === undefined
+      ? undefined
+      : { certificate, private_key: new Secret(clientKey) }
+  const secrets = opened('finishing_secret', row.finishing_secret_encrypted)
+  const finishing = withSecrets(row.finishing ?? [], secrets)
+  return { destination_id, origin, path_prefix, methods: row.methods, client, finishing }
 }
 
 function destinationOf(row: queries.DestinationRow): Destination {
@@ -167,6 +177,7 @@ function destinationOf(row: queries.DestinationRow): Destination {
     path_prefix: row.path_prefix,
     methods: row.methods,
     client_certificate: row.client_certificate === null ? null : shownCertificate(row.client_certificate),
+    finishing: (row.finishing ?? []) as KeptStep[],
     created_at: row.created_at.toISOString(),
   }
 }

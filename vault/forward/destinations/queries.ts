@@ -1,6 +1,7 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import type { KeptStep } from './finishing.ts'
 import type { Method } from './schemas.ts'
 
 export type DestinationRow = {
@@ -12,6 +13,8 @@ export type DestinationRow = {
   client_certificate: string | null
   data_key_id: string
   client_key_encrypted: Buffer | null
+  finishing: KeptStep[] | null
+  finishing_secret_encrypted: Buffer | null
   created_at: Date
 }
 
@@ -55,8 +58,8 @@ const insertText = `
     on conflict do nothing returning object_id
   ), added as (
     insert into destinations (merchant_id, destination_id, origin, path_prefix, methods, client_certificate,
-      data_key_id, client_key_encrypted, created_at)
-    select $1, $2, $11, $12, $13::text[], $14, $15, $16::bytea, $17::timestamptz
+      data_key_id, client_key_encrypted, created_at, finishing, finishing_secret_encrypted)
+    select $1, $2, $11, $12, $13::text[], $14, $15, $16::bytea, $17::timestamptz, $19::json, $20::bytea
     where not exists (select from known) and not exists (select from taken)
       and ($7::text is null or exists (select from claimed))
     returning destination_id
@@ -98,6 +101,8 @@ export async function insertDestination(
         row.client_key_encrypted,
         row.created_at,
         row.event_id,
+        row.finishing === null ? null : JSON.stringify(row.finishing),
+        row.finishing_secret_encrypted,
       ],
     })
     .catch((error: unknown) => {

@@ -1,5 +1,6 @@
 import { idPattern } from '@coffer/core/ids.ts'
-import { type Static, Type } from 'typebox'
+import { type Static, type TObject, Type } from 'typebox'
+import { finishingSchemes } from '../finishing/finishing-steps.ts'
 
 export const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 export type Method = (typeof methods)[number]
@@ -17,6 +18,38 @@ const pathPrefix = Type.String({
   pattern: "^/[A-Za-z0-9._~!$&'()*+,;=:@/-]*$",
   description: 'Only this path and those below it.',
 })
+
+const step = <Parameters extends TObject>(parameters: Parameters) =>
+  Type.Optional(Type.Object({ parameters }, { additionalProperties: false }))
+const signingStep = <Parameters extends TObject>(parameters: Parameters, secret: string) =>
+  Type.Optional(
+    Type.Object(
+      {
+        parameters,
+        secret: Type.String({
+          minLength: 1,
+          maxLength: 10_000,
+          pattern: '^[\\x20-\\x7e\\r\\n]+$',
+          description: `${secret} It never comes out again.`,
+        }),
+      },
+      { additionalProperties: false },
+    ),
+  )
+
+const { jwe, cybersource_http_signature: cybersource, mastercard_oauth1: mastercard } = finishingSchemes
+const finishing = Type.Object(
+  {
+    jwe: step(jwe.parameters as TObject),
+    cybersource_http_signature: signingStep(cybersource.parameters as TObject, cybersource.secret!),
+    mastercard_oauth1: signingStep(mastercard.parameters as TObject, mastercard.secret!),
+  },
+  {
+    additionalProperties: false,
+    minProperties: 1,
+    description: 'What is done to a request once its marks are filled: encryption first, then a signature.',
+  },
+)
 
 export const newDestination = Type.Object(
   {
@@ -40,6 +73,7 @@ export const newDestination = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    finishing: Type.Optional(finishing),
   },
   { additionalProperties: false },
 )
@@ -59,6 +93,13 @@ export const destination = Type.Object({
     }),
     Type.Null(),
   ]),
+  finishing: Type.Array(
+    Type.Object({
+      scheme: Type.String(),
+      parameters: Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true }),
+    }),
+    { description: 'What is done to a request once its marks are filled, in this order.' },
+  ),
   created_at: Type.String(),
 })
 export type Destination = Static<typeof destination>

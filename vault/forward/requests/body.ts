@@ -8,9 +8,8 @@ import { checkXmlPlaces, escapeXml } from './xml.ts'
 
 /** @throws Failure mark_invalid, mark_unresolved, or invalid_request where the body is not what its type says. */
 export function fillBody(body: string, contentType: string, resolve: Resolve): string {
-  // A form may have its braces encoded; there is no mark in it that is not one once it is read.
   const kind = kindOf(contentType)
-  if (!holdsMark(body) && !(kind === 'form' && /%7b%7b/i.test(body))) return body
+  if (!holdsMark(body) && !mayHoldEncoded[kind]?.test(body)) return body
   const value = (mark: Mark) => resolve(mark, 'body')
   switch (kind) {
     case 'json':
@@ -25,6 +24,9 @@ export function fillBody(body: string, contentType: string, resolve: Resolve): s
       throw invalidMark('body', 'Marks stand in JSON, forms and XML: the content type is none of them.')
   }
 }
+
+/** Its braces may be written with escapes: what holds a mark is then seen once it is read. */
+const mayHoldEncoded: Partial<Record<ReturnType<typeof kindOf>, RegExp>> = { form: /%7b/i, json: /\\u007b/i }
 
 function kindOf(contentType: string): 'json' | 'form' | 'xml' | 'other' {
   const essence = contentType.split(';', 1)[0]!.trim().toLowerCase()

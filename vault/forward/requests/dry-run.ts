@@ -1,11 +1,12 @@
 /** What would be sent, with the name of each mark in place of its value. */
 import type { OpenDestination } from '../destinations/destinations.ts'
-import { type FilledForward, fillForward } from './filling.ts'
+import type { FilledRequest } from '../marks.ts'
+import { fillForward } from './filling.ts'
 import type { MarkName, MarkPlace } from './marks.ts'
 import type { DryRun, NewForward } from './schemas.ts'
 import type { Target } from './target.ts'
 
-export type Redacted = { request: FilledForward; marks: { mark: MarkName; place: MarkPlace }[] }
+export type Redacted = { request: FilledRequest; marks: { mark: MarkName; place: MarkPlace }[] }
 
 /** Every mark is checked by this. @throws Failure as filling does, but for what only a value can bring about. */
 export function redacted(input: NewForward, target: Target): Redacted {
@@ -36,6 +37,7 @@ export function dryRunOf(
       headers: request.headers,
       body: request.body,
     },
+    finishing: destination.finishing.map(({ scheme }) => scheme),
     marks: shown,
   }
 }

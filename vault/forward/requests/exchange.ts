@@ -5,7 +5,7 @@
 import { Pool } from 'undici'
 import { guardedLookup } from '../destination.ts'
 import type { OpenDestination } from '../destinations/destinations.ts'
-import type { FilledForward } from './filling.ts'
+import type { FilledRequest } from '../marks.ts'
 
 export type Answer = {
   status: number
@@ -19,7 +19,7 @@ export type Exchanged = { kind: 'answered'; answer: Answer } | { kind: 'unanswer
 
 export type Exchange = {
   /** Never throws. */
-  send(destination: OpenDestination, request: FilledForward, timeoutMs: number): Promise<Exchanged>
+  send(destination: OpenDestination, request: FilledRequest, timeoutMs: number): Promise<Exchanged>
   close(): Promise<void>
 }
 
@@ -66,7 +66,7 @@ export function createExchange(options: { allowLoopback: boolean; lookup?: Looku
   }
 }
 
-function exchange(pool: Pool, request: FilledForward, timeoutMs: number): Promise<Exchanged> {
+function exchange(pool: Pool, request: FilledRequest, timeoutMs: number): Promise<Exchanged> {
   return new Promise((resolve) => {
     let isOver = false
     let isSent = false

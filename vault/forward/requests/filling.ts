@@ -1,20 +1,12 @@
 /** Fills a merchant's request just before it is sent: its path, query, headers and body. */
 import { Failure } from '@coffer/core/errors.ts'
 import { refuseCardNumberIn } from '../../cards/validation.ts'
-import type { Method } from '../destinations/schemas.ts'
+import type { FilledRequest } from '../marks.ts'
 import { fillBody } from './body.ts'
 import type { Resolve } from './marks.ts'
 import { holdsMark, invalidMark, type Mark, type MarkPlace, replaceMarks, unresolvedMark } from './marks.ts'
 import type { NewForward } from './schemas.ts'
 import { checkPath, type Target } from './target.ts'
-
-export type FilledForward = {
-  method: Method
-  /** With the query. */
-  path: string
-  headers: Record<string, string>
-  body: string | null
-}
 
 /** Decide where a request goes, where it ends and how its answer is packed: the vault's own. */
 const ownHeaders = new Set([
@@ -53,7 +45,7 @@ export function checkNewForward(input: NewForward): void {
 }
 
 /** @throws Failure mark_invalid, mark_unresolved, destination_not_allowed, or invalid_request for the body. */
-export function fillForward(input: NewForward, target: Target, resolve: Resolve): FilledForward {
+export function fillForward(input: NewForward, target: Target, resolve: Resolve): FilledRequest {
   const encoded = (place: MarkPlace) => (mark: Mark) => {
     // Addresses are written into logs on every way.
     if (mark.name === 'card.cvc') throw invalidMark('url', 'A CVC does not go into a URL.')

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import diagnostics from 'node:diagnostics_channel'
 import { after, test } from 'node:test'
 import { startTestPostgres } from '../../../test/support/postgres.ts'
 import { newCaller } from '../../test-vault.ts'
 import { type Answer, startDestination } from '../test-destination.ts'
 import { openTestForwards } from './test-forwards.ts'
+import { hostileUrls } from './test-hostile-urls.ts'
 
 const postgres = await startTestPostgres({ after })
 const { vault, forwards, prepare } = await openTestForwards(postgres)
@@ -155,6 +157,29 @@ test('what is not allowed is refused, leaves no record, and its key is free', as
     await assert.rejects(send(changes, 'key-1'), { code }, JSON.stringify(changes))
   assert.deepEqual([psp.seen.length, (await records()).length], [0, 0])
   assert.equal((await send({}, 'key-1')).forward.outcome, 'succeeded')
+})
+
+test('SEC-21: of all hostile URLs none is taken, recorded, or has a socket opened for it', async (t) => {
+  assert.ok(new Set(hostileUrls).size >= 200, `${new Set(hostileUrls).size}`)
+  const { request, caller, allow, records } = await prepare('http://127.0.0.1:1')
+  await allow({ origin: 'https://api.psp.example', path_prefix: '/v1/' })
+  let connecting = 0
+  const count = () => connecting++
+  diagnostics.subscribe('undici:client:beforeConnect', count)
+  t.after(() => diagnostics.unsubscribe('undici:client:beforeConnect', count))
+  for (const url of new Set(hostileUrls)) {
+    const input = request({ url })
+    await assert.rejects(
+      forwards.forward(caller, input, 'key-1'),
+      { code: 'destination_not_allowed', param: 'url' },
+      url,
+    )
+    await assert.rejects(forwards.dryRun(caller, input), { code: 'destination_not_allowed' }, url)
+  }
+  assert.deepEqual([connecting, (await records()).length], [0, 0])
+  // The count would have told.
+  assert.equal((await forwards.forward(caller, request(), 'key-1')).forward.outcome, 'failed')
+  assert.equal(connecting, 1)
 })
 
 test('a value cannot lead out of the path that is allowed', async (t) => {

@@ -19,11 +19,13 @@ import type { Keyring } from '../../keys/keyring.ts'
 import type { Tokens } from '../../tokens/tokens.ts'
 import type { CvcLeases } from '../cvc-leases.ts'
 import type { Destinations, OpenDestination } from '../destinations/destinations.ts'
+import { finish } from '../destinations/finishing.ts'
 import { destinationSeconds } from '../forwards.ts'
+import type { FilledRequest } from '../marks.ts'
 import { passedOn, secretsOf } from './answer.ts'
 import { dryRunOf, type Redacted, redacted } from './dry-run.ts'
 import type { Exchange, Exchanged } from './exchange.ts'
-import { checkNewForward, type FilledForward, fillForward } from './filling.ts'
+import { checkNewForward, fillForward } from './filling.ts'
 import { endOf, forwardOf } from './forward-object.ts'
 import * as queries from './queries.ts'
 import type { DryRun, Forward, NewForward } from './schemas.ts'
@@ -122,7 +124,7 @@ export function createForwardRequests(deps: {
 
   async function exchange(
     destination: OpenDestination,
-    filled: FilledForward,
+    filled: FilledRequest,
     timeoutMs: number,
   ): Promise<{ exchanged: Exchanged; ms: number }> {
     const startedMs = performance.now()
@@ -147,6 +149,7 @@ export function createForwardRequests(deps: {
     let isSent = false
     try {
       const filled = fillForward(input, target, valuesFrom(values))
+      const finished = await finish(filled, destination, deps.clock.now())
       const recordedAt = deps.clock.now()
       const timeoutMs = input.timeout_ms ?? defaultTimeoutMs
       const isRecorded = await record({
@@ -166,7 +169,7 @@ export function createForwardRequests(deps: {
         token_audit_id: newId('audit'),
       })
       if (!isRecorded) return undefined
-      const { exchanged, ms } = await exchange(destination, filled, timeoutMs)
+      const { exchanged, ms } = await exchange(destination, finished, timeoutMs)
       isSent = exchanged.kind === 'answered' || exchanged.sent
       const answer = exchanged.kind === 'answered' ? passedOn(exchanged.answer, secretsOf(values)) : undefined
       const row = {
@@ -221,6 +224,7 @@ export function createForwardRequests(deps: {
     /** Sends nothing and records nothing. @throws Failure as `forward`, but for values that are not there. */
     async dryRun(caller: Caller, input: NewForward): Promise<DryRun> {
       const { source, target, destination, redacted } = await prepare(caller.merchant_id, input)
+      await finish(redacted.request, destination, deps.clock.now())
       return dryRunOf(redacted, target, destination, (mark) =>
         mark === 'card.cvc' ? holdsCvc(deps.cvcLeases, source) : source.values[mark] !== undefined,
       )

@@ -1,6 +1,6 @@
 /**
  * Marks in a merchant's own request: `{{card.number}}`, or with a filter `{{card.exp_year | two_digits}}`. Every
- * pair of braces is a mark: what is none that we know is refused, so nothing is ever sent with a mark left in it.
+ * double brace opens a mark: what is none that we know is refused, so nothing is ever sent with a mark left in it.
  */
 import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
@@ -55,8 +55,8 @@ export const holdsMark = (text: string) => text.includes('{{')
 /** @throws Failure mark_invalid for a mark or filter that there is not, and for braces that are no mark. */
 export function replaceMarks(text: string, param: string, replace: (mark: Mark) => string): string {
   if (!holdsMark(text)) return text
-  const rest = text.replace(markPattern, '')
-  if (/\{\{|\}\}/.test(rest)) throw invalidMark(param, 'Braces are opened or closed that are no mark.')
+  if (holdsMark(text.replace(markPattern, '')))
+    throw invalidMark(param, 'Braces are opened that are no mark.')
   return text.replace(markPattern, (_whole, inside: string) => replace(markOf(inside, param)))
 }
 

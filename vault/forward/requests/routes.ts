@@ -23,6 +23,7 @@ export function publicRoutes(forwards: ForwardRequests): Routes {
             'destination_not_allowed',
             'mark_invalid',
             'mark_unresolved',
+            'finishing_failed',
           ],
         },
         schema: {

@@ -123,8 +123,9 @@ export const dryRun = Type.Object({
       headers: metadataShown,
       body: orNull(Type.String()),
     },
-    { description: 'As it would be sent, with the name of each mark in place of its value.' },
+    { description: 'With the name of each mark in place of its value, before the finishing steps.' },
   ),
+  finishing: Type.Array(Type.String(), { description: 'What would be done to it then.' }),
   marks: Type.Array(
     Type.Object({
       mark: Type.String(),
