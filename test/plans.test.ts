@@ -17,7 +17,12 @@ import * as paymentReads from '../platform/payments/read-queries.ts'
 import { claimDue } from '../platform/payments/resolver-queries.ts'
 import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
 import * as cardChanges from '../vault/cards/change-queries.ts'
-import { eraseStatement as eraseCard, eraseDeletedCards } from '../vault/cards/erasing.ts'
+import {
+  eraseStatement as eraseCard,
+  eraseDeletedCards,
+  eraseNumberStatement,
+  eraseSupersededNumbers,
+} from '../vault/cards/erasing.ts'
 import * as cardLists from '../vault/cards/list-queries.ts'
 import * as cards from '../vault/cards/queries.ts'
 import * as cardVersions from '../vault/cards/version-queries.ts'
@@ -256,6 +261,21 @@ async function rowsRead(statement: Statement, merchant: string): Promise<number>
     await client.end()
   }
 }
+
+test('numbers to erase are found by when they were superseded, and each is erased by its key', async () => {
+  const [statement] = await statementsOf((database) => eraseSupersededNumbers(90)(database))
+  const nodes = await planOf('coffer_vault_relay', statement!)
+  assert.ok(
+    nodes.some((node) => /superseded_at/.test(node['Index Cond'] ?? '')),
+    JSON.stringify(nodes),
+  )
+  const due = { merchant_id: 'mer_1', card_id: 'card_1', card_version_id: 'cver_1' }
+  for (const node of await planOf('coffer_vault_relay', eraseNumberStatement(due))) {
+    assert.notEqual(node['Node Type'], 'Seq Scan', JSON.stringify(node))
+    if (/Index/.test(node['Node Type']))
+      assert.match(node['Index Cond'] ?? '', wholeKey, JSON.stringify(node))
+  }
+})
 
 test('a page of a list of cards reads about as many rows as it gives, also far down in a large table', async () => {
   await postgres.query('coffer_vault_migrator', manyCards)

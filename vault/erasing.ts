@@ -1,6 +1,6 @@
 /**
- * Erases what deleted cards and tokens had. Their rows, events and audit records stay. PostgreSQL keeps the old bytes
- * until it vacuums, its write-ahead log and backups longer.
+ * Erases what deleted cards and tokens had, and numbers that cards have no longer. Their rows, events and audit records
+ * stay. PostgreSQL keeps the old bytes until it vacuums, its write-ahead log and backups longer.
  */
 import type { Log } from '@coffer/core/log.ts'
 import type { Database, Row, Statement } from '@coffer/core/postgres.ts'
@@ -18,7 +18,7 @@ export function startErasing(relayDatabase: Database, log: Log, kinds: Erase[]):
     let full = false
     for (const erase of kinds) {
       const erased = await erase(relayDatabase).catch((error: unknown) => {
-        log.warn({ error }, 'what was deleted was not erased; tried again later')
+        log.warn({ error }, 'what is due was not erased; tried again later')
         return 0
       })
       full ||= erased === batchMax
@@ -27,13 +27,13 @@ export function startErasing(relayDatabase: Database, log: Log, kinds: Erase[]):
   })
 }
 
-/** @param find takes as its one value how many to find. */
+/** @param find takes as its first value how many to find, and then those given with it. */
 export function erasing<Due extends Row>(
-  find: Omit<Statement, 'values'>,
+  find: Omit<Statement, 'values'> & { values?: unknown[] },
   eraseStatement: (due: Due) => Statement,
 ): Erase {
   return async (relayDatabase) => {
-    const due = await relayDatabase.read<Due>([], { ...find, values: [batchMax] })
+    const due = await relayDatabase.read<Due>([], { ...find, values: [batchMax, ...(find.values ?? [])] })
     if (due.length > 0) await relayDatabase.commitAll([], due.map(eraseStatement))
     return due.length
   }

@@ -16,7 +16,7 @@ import { type BulkReveals, createBulkReveals } from './cards/bulk-reveals.ts'
 import { type CardPolicies, createCardPolicies } from './cards/card-policy.ts'
 import { type Cards, createCards } from './cards/cards.ts'
 import { type CardChanges, createCardChanges } from './cards/changes.ts'
-import { eraseDeletedCards } from './cards/erasing.ts'
+import { eraseDeletedCards, eraseSupersededNumbers } from './cards/erasing.ts'
 import * as policyRoutes from './cards/policy-routes.ts'
 import * as cardRoutes from './cards/routes.ts'
 import * as versionRoutes from './cards/version-routes.ts'
@@ -52,6 +52,11 @@ export const settings = {
   VAULT_DATABASE_URL: secret("PostgreSQL address of the vault's own database, service login"),
   VAULT_RELAY_DATABASE_URL: secret('the same database, relay login'),
   VAULT_DATABASE_CONNECTIONS_MAX: integer('connections to PostgreSQL', { min: 2, max: 100, fallback: 10 }),
+  VAULT_SUPERSEDED_NUMBERS_KEPT_DAYS: integer('days until a number that its card has no longer is erased', {
+    min: 2,
+    max: 3_650,
+    fallback: 90,
+  }),
   ...keySettings,
   VAULT_KEY_ROTATION_ROWS_PER_SECOND: integer('rows that a rotation of keys may do in a second', {
     min: 1,
@@ -174,7 +179,11 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
   const outboxAge = startOutboxAge(relayDatabase, 'vault')
-  const erasing = startErasing(relayDatabase, log, [eraseDeletedCards, eraseDeletedTokens])
+  const erasing = startErasing(relayDatabase, log, [
+    eraseDeletedCards,
+    eraseDeletedTokens,
+    eraseSupersededNumbers(config.VAULT_SUPERSEDED_NUMBERS_KEPT_DAYS),
+  ])
 
   return {
     name: 'vault',

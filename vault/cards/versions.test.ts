@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { goodNumbers } from '../../test/support/card-numbers.ts'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import { keepCard, newCaller, openTestVault, rowsOf, serialize, testCard } from '../test-vault.ts'
+import { eraseDeletedCards, eraseSupersededNumbers } from './erasing.ts'
 import type { Card, CardReplacement, CardVersion, NewCard } from './schemas.ts'
 
 const postgres = await startTestPostgres({ after })
@@ -277,6 +278,68 @@ test('changes of number, status and expiry at the same time make versions one af
   const last4 = (await number()).slice(-4)
   assert.equal(last4, chain.at(-1)!.last4)
   assert.equal((await rowsOf(postgres, 'instruments', caller.merchant_id)).length, 3)
+})
+
+test('SEC-35: a number is erased some days after it was superseded, and then nothing goes back to it', async () => {
+  const relay = postgres.open('coffer_vault_relay')
+  const alone = await kept()
+  const { card, caller, update, replace, restore, versions, number, actions, rows } = await kept({
+    cardholder_name: 'Ada',
+  })
+  const replaced = parsed(await replace(goodNumbers.mastercard))
+  await update({ exp_month: 1, exp_year: 2040 })
+  const age = (version: string, days: number) =>
+    postgres.query(
+      'coffer_vault_migrator',
+      `update superseded_versions set superseded_at = now() - $2 * interval '1 day' where card_version_id = $1`,
+      [version, days],
+    )
+  await age(card.version, 91)
+  await age(replaced.version, 89)
+  const erase = eraseSupersededNumbers(90)
+  // Two processes at once erase it once.
+  await Promise.all([erase(relay), erase(relay)])
+  const [first, second, third] = await versions()
+  assert.notEqual(first!.number_erased_at, null)
+  assert.deepEqual([second!.number_erased_at, third!.number_erased_at], [null, null])
+  // The chain keeps everything else, and each moment its version.
+  assert.deepEqual(contentOf(first!), contentOf(card))
+  const stored = (await rows('card_versions')).find((row) => row['card_version_id'] === card.version)!
+  assert.deepEqual([stored['number_encrypted'], stored['cardholder_name']], [null, 'Ada'])
+  await assert.rejects(restore(card.version), { code: 'card_number_erased', param: 'version' })
+  assert.equal(await number(), goodNumbers.mastercard)
+  assert.equal(parsed(await restore(replaced.version)).exp_year, 2032)
+  assert.equal((await actions()).filter((action) => action === 'card.erase_version').length, 1)
+  assert.equal((await alone.versions())[0]!.number_erased_at, null)
+  // A name that stayed beside an erased number goes with its card.
+  await vault.changes.remove(caller, card.id)
+  await postgres.query(
+    'coffer_vault_migrator',
+    `update cards set deleted_at = now() - interval '27 h' where card_id = $1`,
+    [card.id],
+  )
+  await eraseDeletedCards(relay)
+  for (const version of await rows('card_versions'))
+    assert.deepEqual([version['number_encrypted'], version['cardholder_name']], [null, null])
+})
+
+test('the login that erases numbers can do so to none that is current, or was superseded only just', async () => {
+  const { card, caller, replace, versions } = await kept()
+  await replace(goodNumbers.mastercard)
+  const asRelay = (text: string) => postgres.query('coffer_vault_relay', text)
+  const mine = `where merchant_id = '${caller.merchant_id}'`
+  await asRelay(`update card_versions set number_encrypted = null, erased_at = now() ${mine}`)
+  await asRelay(`delete from superseded_versions ${mine}`)
+  assert.ok((await versions()).every((version) => version.number_erased_at === null))
+  const text = `update superseded_versions set superseded_at = now() - interval '49 h' where card_version_id = $1`
+  await postgres.query('coffer_vault_migrator', text, [card.version])
+  const put = `update card_versions set number_encrypted = sha512('x') ${mine}`
+  await assert.rejects(asRelay(put), { code: '42501' })
+  await asRelay(`update card_versions set number_encrypted = null, erased_at = now() ${mine}`)
+  assert.deepEqual(
+    (await versions()).map((version) => version.number_erased_at !== null),
+    [true, false],
+  )
 })
 
 test('the database itself lets the service edit no version and take none away', async () => {
