@@ -1,4 +1,4 @@
-// SEC-15: what each login of PostgreSQL may do, tried as that login. The rights come from the migrations.
+// What each login of PostgreSQL may do, tried as that login. The rights come from the migrations.
 
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
@@ -36,7 +36,7 @@ async function rightsOf(login: Login, zone: Zone): Promise<Record<string, string
   return Object.fromEntries(held.map((row) => [row['relname'], row['rights']])) as Record<string, string>
 }
 
-test("no login may enter another zone's database", async () => {
+test("SEC-15: no login may enter another zone's database", async () => {
   for (const zone of zones)
     for (const other of zones.filter((one) => one !== zone))
       for (const login of logins[other])
@@ -47,7 +47,7 @@ test("no login may enter another zone's database", async () => {
         )
 })
 
-test("the platform's logins can read no table of the vault, even let into its database", async () => {
+test("SEC-15: the platform's logins can read no table of the vault, even let into its database", async () => {
   const tables = await tablesOf('vault')
   assert.ok(tables.includes('card_versions') && tables.includes('data_keys'))
   for (const login of logins.platform) {
@@ -66,7 +66,7 @@ test("the platform's logins can read no table of the vault, even let into its da
   }
 })
 
-test("the vault's relay sees the outbox, what is due to be removed, and which keys are used where, no more", async () => {
+test("SEC-15: the vault's relay sees the outbox, what is due to be removed, and which keys are used where, no more", async () => {
   const login = 'coffer_vault_relay'
   const rights = await rightsOf(login, 'vault')
   assert.deepEqual(rights, {
@@ -103,7 +103,7 @@ test("the vault's relay sees the outbox, what is due to be removed, and which ke
   await assert.rejects(postgres.query(login, `insert into outbox (event_id) values ('x')`), denied)
 })
 
-test("access's service reads no digest of a key and removes nothing; its relay changes no key but its last use", async () => {
+test("SEC-15: access's service reads no digest of a key and removes nothing; its relay changes no key but its last use", async () => {
   for (const statement of [
     'select key_hash from api_keys',
     'select * from api_keys',
@@ -128,7 +128,7 @@ test("access's service reads no digest of a key and removes nothing; its relay c
     await assert.rejects(postgres.query('coffer_access_relay', statement), denied, statement)
 })
 
-test("the vault's service may add to the audit trail and the outbox: not change or remove, nor read the outbox", async () => {
+test("SEC-15: the vault's service may add to the audit trail and the outbox: not change or remove, nor read the outbox", async () => {
   const login = 'coffer_vault_service'
   const rights = await rightsOf(login, 'vault')
   assert.equal(rights['audit_records'], 'select insert')
@@ -144,7 +144,7 @@ test("the vault's service may add to the audit trail and the outbox: not change 
     await assert.rejects(postgres.query(login, statement), denied, statement)
 })
 
-test("the vault's service cannot change what is append-only, and removes nothing", async () => {
+test("SEC-15: the vault's service cannot change what is append-only, and removes nothing", async () => {
   const login = 'coffer_vault_service'
   for (const [table, rights] of Object.entries(await rightsOf(login, 'vault')))
     assert.doesNotMatch(rights, /delete|truncate|references|trigger/, table)
@@ -167,7 +167,7 @@ test("the vault's service cannot change what is append-only, and removes nothing
     await assert.rejects(postgres.query(login, statement), denied, statement)
 })
 
-test('no serving login may define, alter or drop anything, or become somebody who may', async () => {
+test('SEC-15: no serving login may define, alter or drop anything, or become somebody who may', async () => {
   for (const { zone, login } of servingLogins) {
     const table = (await tablesOf(zone))[0]!
     for (const statement of [
@@ -210,7 +210,7 @@ test('no serving login may define, alter or drop anything, or become somebody wh
   )
 })
 
-test('nobody at all has a right on a table for everybody, and only its migrator owns it', async () => {
+test('SEC-15: nobody at all has a right on a table for everybody, and only its migrator owns it', async () => {
   for (const zone of zones) {
     const rows = await postgres.query(
       migratorOf(zone),
