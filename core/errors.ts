@@ -139,6 +139,11 @@ export const failures = {
     title: 'The upload does not go on where it was interrupted.',
     retryable: false,
   },
+  export_file_not_there: {
+    status: 409,
+    title: 'The file of the export is not ready yet, or was removed.',
+    retryable: true,
+  },
   request_too_large: { status: 413, title: 'The request is too large.', retryable: false },
   unsupported_media_type: {
     status: 415,
@@ -161,6 +166,7 @@ export const failures = {
     title: 'The number of the bank account is not valid.',
     retryable: false,
   },
+  recipient_key_invalid: { status: 422, title: 'The public key cannot be encrypted to.', retryable: false },
   card_expired: { status: 422, title: 'The card has expired.', retryable: false },
   cvc_invalid: { status: 422, title: 'The CVC does not have the length this brand uses.', retryable: false },
   card_not_found: { status: 422, title: 'There is no such card.', retryable: false },

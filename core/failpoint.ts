@@ -19,6 +19,8 @@ export const failpoints = [
   'vault.import.before_chunk',
   'vault.import.after_chunk',
   'vault.import.before_end',
+  'vault.export.after_part',
+  'vault.export.before_end',
   'platform.payments.before_intent',
   'platform.payments.after_intent',
   'platform.attempt.before_step',

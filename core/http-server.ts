@@ -36,6 +36,7 @@ export const scopes = [
   'tokens:write',
   'tokens:reveal',
   'imports:write',
+  'exports:write',
   'payments:read',
   'payments:write',
   'forward:read',

@@ -27,6 +27,7 @@ export const idPrefixes = {
   keyDestruction: 'kdes_',
   request: 'req_',
   import: 'imp_',
+  export: 'exp_',
 } as const
 
 export type IdKind = keyof typeof idPrefixes

@@ -135,7 +135,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const cardsDeps = { database, keyring, clock: systemClock, cvcLeases, revealRecords }
   const cards = createCards(cardsDeps)
   const cardChanges = createCardChanges({ ...cardsDeps, cards })
-  const bulkReveals = createBulkReveals({ cards, approvals: createApprovals(access.internal) })
+  const approvals = createApprovals(access.internal)
+  const bulkReveals = createBulkReveals({ cards, approvals })
   const tokens = createTokens(cardsDeps)
   const cardVersions = createCardVersions({ database })
   const cardPolicies = createCardPolicies({ database })
@@ -167,7 +168,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const rotations = createRotations({ database, keyring, clock: systemClock })
   const census = createCensus({ database, relayDatabase, wrappingKeys })
 
-  const transfer = openTransfer({ ...cardsDeps, relayDatabase, log }, config)
+  const transfer = openTransfer({ ...cardsDeps, relayDatabase, approvals, log }, config)
 
   const expiry = startExpiry(relayDatabase, log)
   const auditTrail = startAuditTrail({

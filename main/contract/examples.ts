@@ -11,6 +11,7 @@ type Values = Record<string, unknown>
 /** By the name of the field, or of the object and the field. */
 const values: Values = {
   action: 'retry_later',
+  'export.state': 'ready',
   'import.failure': null,
   'import.mapping': 'stripe',
   'import.source': 'stripe',
@@ -105,6 +106,7 @@ const idOf: Record<string, IdKind> = {
   forward: 'forward',
   payments: 'payment',
   imports: 'import',
+  exports: 'export',
   merchants: 'merchant',
   api_keys: 'apiKey',
   approvals: 'approval',

@@ -39,7 +39,8 @@ export type ApiEvent = {
 
 export type Page<Item> = { data: Item[]; next_cursor: string | null }
 
-export type Api = ReturnType<typeof apiOf>
+/** `approve` stands for the second person, where a test is about something else. */
+export type Api = ReturnType<typeof apiOf> & { approve?: (approvalId: string) => Promise<void> }
 
 /** @param secretKey null sends none. */
 export function apiOf(url: string, secretKey: string | null) {
@@ -180,9 +181,16 @@ export async function newMerchant(
   } finally {
     await database.close()
   }
-  const api = apiOf(product.sandbox.api_url, text)
+  const approve = (approvalId: string) => approveFor(product, approvalId)
+  const api = { ...apiOf(product.sandbox.api_url, text), approve }
   if (options.connection === true) await connectStripe(api, product)
   return api
+}
+
+async function approveFor(product: Product, approvalId: string): Promise<void> {
+  const text = `update approvals set decision = 'approved', decided_by = 'user:second', decided_at = now(),
+                  use_before = now() + interval '15 minutes' where approval_id = $1`
+  await queryDatabase(product, 'access', text, [approvalId])
 }
 
 async function connectStripe(api: Api, product: Product): Promise<void> {

@@ -4,10 +4,13 @@
  */
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
+import { generateKey } from 'openpgp'
 import type { Api } from './api.ts'
 import { eventually } from './product.ts'
 import { type PublicRoute, textFields } from './routes.ts'
 import { type KnownValues, knownValues } from './valid-requests.ts'
+
+const recipient = generateKey({ userIDs: [{ name: 'Next vault' }], format: 'object' })
 
 type Make = (api: Api) => Promise<string>
 
@@ -56,6 +59,20 @@ const makers: Record<string, Make> = {
       return newest?.state !== 'running' && newest?.id
     })
   },
+  exports: async (api) => {
+    const { publicKey } = await recipient
+    const parameters = { recipient: publicKey.getFingerprint().toUpperCase() }
+    const asked = { action: 'export', reason: 'moving to another vault', parameters }
+    const approval = (await api.call<{ id: string }>('POST', '/v1/approvals', { body: asked })).body.id
+    await api.approve!(approval)
+    const body = { recipient_public_key: publicKey.armor(), reason: 'moving to another vault', approval }
+    const { id } = (await api.call<{ id: string }>('POST', '/v1/exports', { body })).body
+    await eventually(async () => {
+      const answer = await api.call<{ state: string }>('GET', `/v1/exports/${id}`)
+      return answer.body.state === 'ready'
+    })
+    return id
+  },
   fingerprints: async (api) => (await api.card()).fingerprint,
   api_keys: async (api) => {
     const body = { name: 'A key', owner: 'ada@example.com', scopes: ['cards:read'] }
@@ -95,7 +112,8 @@ export const plainFields = new Set(
    holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret action actor expires_at created_after
    created_before from to after as_of cursor limit origin path_prefix certificate private_key raw_code url
-   public_key key_id key_id_header merchant_id consumer_key body sha256 source source_id share`.split(/\s+/),
+   public_key key_id key_id_header merchant_id consumer_key body sha256 source source_id share
+   recipient_public_key`.split(/\s+/),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()

@@ -7,6 +7,8 @@ import {
   cardNumberPlace,
   connectionSecretPlace,
   destinationSecretPlace,
+  fileKeyPlace,
+  importKeyPlace,
   type Place,
   tokenDataPlace,
 } from './sealed-text.ts'
@@ -57,5 +59,29 @@ export const encryptedTables: readonly EncryptedTable[] = [
       },
     ],
     object: 'destination',
+  },
+  {
+    table: 'imports',
+    key: ['import_id'],
+    columns: [
+      { column: 'file_key_encrypted', place: (row) => fileKeyPlace(row.merchant_id, row['import_id']!) },
+    ],
+    object: 'import',
+  },
+  {
+    table: 'import_keys',
+    key: ['algorithm'],
+    columns: [
+      { column: 'private_key_encrypted', place: (row) => importKeyPlace(row.merchant_id, row['algorithm']!) },
+    ],
+    object: 'import_key',
+  },
+  {
+    table: 'exports',
+    key: ['export_id'],
+    columns: [
+      { column: 'file_key_encrypted', place: (row) => fileKeyPlace(row.merchant_id, row['export_id']!) },
+    ],
+    object: 'export',
   },
 ]

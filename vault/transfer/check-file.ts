@@ -5,9 +5,10 @@
 import { createHash } from 'node:crypto'
 import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import { BrokenFile, type FileFormat, type FileRow, readRows } from './file-rows.ts'
-import type { ImportFiles } from './import-files.ts'
+import type { TransferFiles } from './files.ts'
 import type { ImportKeys } from './import-key.ts'
 import type { ImportRow, Layout } from './import-queries.ts'
+import { decryptedOf, uploadOf } from './imports.ts'
 import {
   columnNamesOf,
   detectMapping,
@@ -28,7 +29,7 @@ export type CheckedFile = {
 }
 
 type CheckDeps = {
-  files: ImportFiles
+  files: TransferFiles
   importKeys: ImportKeys
   file_bytes_max: number
   stillMine(): Promise<void>
@@ -36,7 +37,7 @@ type CheckDeps = {
 
 /** @throws BrokenFile. `stillMine` is asked every now and then, and throws where another worker has it. */
 export async function checkFile(deps: CheckDeps, row: ImportRow): Promise<CheckedFile> {
-  const upload = await deps.files.upload(row)
+  const upload = await uploadOf(deps.files, row)
   const received = Number(row.bytes_received)
   const uploaded = () => watched(readSpool(upload, received), deps.stillMine)
   const { digest, first } = await digestOf(uploaded())
@@ -44,7 +45,7 @@ export async function checkFile(deps: CheckDeps, row: ImportRow): Promise<Checke
     throw new BrokenFile('digest_differs', 'The file that arrived does not have the SHA-256 that was named.')
   const encryption = encryptionOf(first)
   if (encryption === undefined) return checkRows(row, () => uploaded(), received, false)
-  const clear = await deps.files.decrypted(row)
+  const clear = await decryptedOf(deps.files, row)
   const writer = await openSpoolWriter(clear, 0)
   let clearBytes = 0
   try {

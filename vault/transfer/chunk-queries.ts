@@ -122,18 +122,20 @@ export async function insertImported(query: Query, row: ImportRow, candidates: C
     text: `with input as materialized (
              select * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::json[], $7::timestamptz[],
                $8::text[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::int[], $14::int[], $15::text[],
-               $16::json[])
+               $16::json[], $18::text[])
              as input (card_id, card_version_id, fingerprint, customer, metadata, created_at, data_key_id,
-               number_encrypted, brand, bin, last4, exp_month, exp_year, cardholder_name, billing_address)
+               number_encrypted, brand, bin, last4, exp_month, exp_year, cardholder_name, billing_address, status)
            ), added_cards as (
              insert into cards (merchant_id, card_id, card_version_id, fingerprint, customer, metadata, created_at,
-               updated_at)
-             select $1, card_id, card_version_id, fingerprint, customer, metadata, created_at, created_at from input
+               updated_at, status)
+             select $1, card_id, card_version_id, fingerprint, customer, metadata, created_at, created_at, status
+             from input
            )
            insert into card_versions (merchant_id, card_id, card_version_id, data_key_id, number_encrypted, brand,
-             bin, last4, exp_month, exp_year, cardholder_name, billing_address, reason, source, actor, created_at)
+             bin, last4, exp_month, exp_year, cardholder_name, billing_address, reason, source, actor, created_at,
+             status)
            select $1, card_id, card_version_id, data_key_id, number_encrypted, brand, bin, last4, exp_month, exp_year,
-             cardholder_name, billing_address, 'created', 'import', $17, created_at from input`,
+             cardholder_name, billing_address, 'created', 'import', $17, created_at, status from input`,
     values: [
       row.merchant_id,
       ...columnsOf(cards, ['id', 'version', 'fingerprint', 'customer']),
@@ -143,6 +145,7 @@ export async function insertImported(query: Query, row: ImportRow, candidates: C
       ...columnsOf(cards, ['brand', 'bin', 'last4', 'exp_month', 'exp_year', 'cardholder_name']),
       cards.map(({ billing_address }) => addressText(billing_address)),
       row.actor,
+      cards.map(({ status }) => status),
     ],
   })
 }

@@ -119,7 +119,7 @@ async function candidateOf(
     card: {
       id: card_id,
       object: 'card',
-      status: 'active',
+      status: read.status,
       version: card_version_id,
       brand: read.brand.brand,
       bin: read.bin,

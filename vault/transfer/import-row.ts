@@ -3,7 +3,7 @@ import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import { Failure, type FailureCode } from '@coffer/core/errors.ts'
 import { Compile } from 'typebox/compile'
 import { type Brand, binOf } from '../cards/brands.ts'
-import { type NewCard, newCard } from '../cards/schemas.ts'
+import { type Card, type NewCard, newCard } from '../cards/schemas.ts'
 import { refuseCardNumberIn, validateNewCard } from '../cards/validation.ts'
 import type { Fields } from './mappings/mapping.ts'
 
@@ -18,6 +18,7 @@ export type ReadRow =
       bin: string
       network_transaction_id: string | null
       psp_reference: string | null
+      status: Card['status']
     }
   | { ok: false; source_id: string | null; invalid: Invalid }
 
@@ -42,6 +43,8 @@ export function readRow(fields: Fields, options: { now: Date; keepExpired: boole
     return { ok: false, source_id: null, invalid }
   }
   if (!schema.Check(card)) return refused('invalid_request', wrongField(card))
+  const { status = 'active' } = fields
+  if (!isStatus(status)) return refused('invalid_request', 'status')
   try {
     const brand = validateNewCard(card, options.keepExpired ? beforeExpiry(card, options.now) : options.now)
     for (const name of ['network_transaction_id', 'psp_reference'] as const) {
@@ -58,12 +61,16 @@ export function readRow(fields: Fields, options: { now: Date; keepExpired: boole
       bin: binOf(brand, card.number),
       network_transaction_id: fields.network_transaction_id ?? null,
       psp_reference: fields.psp_reference ?? null,
+      status,
     }
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     return refused(error.code, error.param ?? 'number')
   }
 }
+
+const isStatus = (text: string): text is Card['status'] =>
+  text === 'active' || text === 'closed' || text === 'contact_cardholder'
 
 function isPlainText(text: string | undefined): text is string {
   return text !== undefined && text.length <= textMax && text.isWellFormed() && !text.includes('\0')

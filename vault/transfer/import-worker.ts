@@ -13,11 +13,11 @@ import type { Keyring } from '../keys/keyring.ts'
 import { checkFile } from './check-file.ts'
 import { type Chunk, chunkRows, prepareChunk, writeChunk } from './chunk.ts'
 import { BrokenFile, type FileRow, readRows } from './file-rows.ts'
-import type { ImportFiles } from './import-files.ts'
+import type { TransferFiles } from './files.ts'
 import type { ImportKeys } from './import-key.ts'
 import { findImport, type ImportRow } from './import-queries.ts'
 import * as work from './import-work-queries.ts'
-import { importOf } from './imports.ts'
+import { decryptedOf, importOf, uploadOf } from './imports.ts'
 import { fieldReader, mappings } from './mappings/mapping.ts'
 import { readSpool } from './spool.ts'
 
@@ -26,7 +26,7 @@ export type WorkerDeps = {
   relayDatabase: Database
   keyring: Keyring
   clock: Clock
-  files: ImportFiles
+  files: TransferFiles
   importKeys: ImportKeys
   file_bytes_max: number
   log: Log
@@ -163,7 +163,7 @@ async function* readChunks(deps: WorkerDeps, row: ImportRow): AsyncGenerator<Chu
   let begin = row.dry_run ? layout.begin : Number(row.bytes_done)
   let number = row.dry_run ? 1 : row.chunks_done + 1
   let first_row = row.dry_run ? 1 : Number(row.rows_done) + 1
-  const file = layout.decrypted ? await deps.files.decrypted(row) : await deps.files.upload(row)
+  const file = await (layout.decrypted ? decryptedOf : uploadOf)(deps.files, row)
   const source = readSpool(file, Number(row.bytes_total), begin)
   let gathered: FileRow[] = []
   const prepare = async (found: FileRow[]) => {
@@ -199,7 +199,7 @@ async function end(deps: WorkerDeps, row: ImportRow, broken?: BrokenFile): Promi
 
 /** Files of imports that ended while this process was not there to remove them. */
 async function removeEnded(deps: WorkerDeps): Promise<void> {
-  const present = (await deps.files.present()).filter((name) => name.startsWith('imp_'))
+  const present = await deps.files.present('imp_')
   if (present.length === 0) return
   for (const importId of await work.endedImports(deps.relayDatabase, present))
     await deps.files.remove(importId)

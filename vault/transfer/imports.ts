@@ -9,7 +9,7 @@ import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import type { Keyring } from '../keys/keyring.ts'
-import type { ImportFiles } from './import-files.ts'
+import type { TransferFiles } from './files.ts'
 import * as queries from './import-queries.ts'
 import type { Import, NewImport } from './import-schemas.ts'
 import { once } from './keyed.ts'
@@ -26,7 +26,7 @@ export function createImports(deps: {
   database: Database
   keyring: Keyring
   clock: Clock
-  files: ImportFiles
+  files: TransferFiles
   file_bytes_max: number
 }) {
   async function find(merchantId: string, importId: string): Promise<queries.ImportRow> {
@@ -42,7 +42,7 @@ export function createImports(deps: {
     const anew = range.offset === 0 ? await deps.files.newKey(row.merchant_id, row.import_id) : null
     const begun = await queries.beginUpload(deps.database, { ...upload, anew })
     if (begun === undefined) throw new Failure('import_file_not_expected')
-    const file = await deps.files.upload({ ...row, ...anew, file_number: begun.file_number })
+    const file = await uploadOf(deps.files, { ...row, ...anew, file_number: begun.file_number })
     let received = Number(begun.bytes_received)
     let whole = false
     try {
@@ -148,6 +148,14 @@ export function createImports(deps: {
     },
   }
 }
+
+/** As it came. */
+export const uploadOf = (files: TransferFiles, row: queries.ImportRow) =>
+  files.open(row, row.import_id, `upload-${row.file_number}`)
+
+/** Without its OpenPGP encryption. */
+export const decryptedOf = (files: TransferFiles, row: queries.ImportRow) =>
+  files.open(row, row.import_id, `decrypted-${row.file_number}`)
 
 const offsetWrong = (received: number) =>
   new Failure('import_offset_wrong', { param: 'Content-Range', detail: `Go on at byte ${received}.` })

@@ -5,6 +5,7 @@
  */
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
+import { dirname } from 'node:path'
 
 const frameBytes = 64 * 1024
 const nonceLength = 12
@@ -81,9 +82,20 @@ export async function openSpoolWriter(file: SpoolFile, offset: number): Promise<
       if (waitingBytes > 0) await writeFrame(Buffer.concat(waiting))
       waiting = []
       await handle.sync()
+      await syncFolder(file.path)
       return total
     },
     close: () => handle.close(),
+  }
+}
+
+/** A new file is found again after a crash only once its folder is on the disk, too. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(dirname(path), 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
   }
 }
 

@@ -9,7 +9,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { quietLog, type Scope, type TestPostgres } from '../../test/support/postgres.ts'
 import { newCaller, openTestVault } from '../test-vault.ts'
 import type { VerdictRow } from './chunk.ts'
-import { createImportFiles } from './import-files.ts'
+import { createTransferFiles } from './files.ts'
 import { createImportKeys } from './import-key.ts'
 import type { Import, NewImport } from './import-schemas.ts'
 import { workOnce } from './import-worker.ts'
@@ -26,7 +26,7 @@ export async function openTestTransfer(
   const vault = await openTestVault(postgres)
   const relayDatabase = postgres.open('coffer_vault_relay', { connections_max: 2 })
   const clock = { now: () => new Date('2026-11-22T12:00:00.123Z') }
-  const files = createImportFiles({ keyring: vault.keyring, folder })
+  const files = createTransferFiles({ keyring: vault.keyring, folder })
   const deps = { ...vault, ...options, relayDatabase, clock, files, log: quietLog }
   const importKeys = createImportKeys(deps)
   const imports = createImports(deps)

@@ -18,6 +18,7 @@ export const coffer: Mapping = {
     country: ['country', 'billing_address.country'],
     network_transaction_id: ['network_transaction_id'],
     psp_reference: ['psp_reference'],
+    status: ['status'],
   },
   detected_by: ['source_id', 'number', 'exp_month', 'exp_year'],
   metadata_prefix: 'metadata.',

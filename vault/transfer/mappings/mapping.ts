@@ -27,6 +27,7 @@ export const fieldNames = [
   'country',
   'network_transaction_id',
   'psp_reference',
+  'status',
 ] as const
 export type FieldName = (typeof fieldNames)[number]
 
@@ -118,15 +119,18 @@ function memberOf(row: Record<string, unknown>, name: string): unknown {
 
 function textOf(value: unknown): string | undefined {
   if (typeof value === 'number' && Number.isSafeInteger(value)) return String(value)
-  if (typeof value !== 'string') return undefined
-  const text = value.trim()
-  return text === '' ? undefined : text
+  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** Names as the tables write them. */
+/** Names as the tables write them; those of metadata are the merchant's own. */
 export function columnNamesOf(row: FileRow): string[] {
-  if (Array.isArray(row.content)) return row.content.map((name) => name.trim().toLowerCase())
+  if (Array.isArray(row.content)) return row.content.map(columnName)
   return namesWithin(lowerCased(row.content))
+}
+
+function columnName(written: string): string {
+  const name = written.trim()
+  return name.toLowerCase().startsWith('metadata.') ? `metadata.${name.slice(9)}` : name.toLowerCase()
 }
 
 /** Of an object's members, those of objects in it too: `card.number`. */

@@ -1,0 +1,66 @@
+/** The wire shape of exports. */
+import { idPattern } from '@coffer/core/ids.ts'
+import { storableText } from '@coffer/core/metadata.ts'
+import { type Static, Type } from 'typebox'
+
+const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
+  Type.Union([schema, Type.Null()])
+
+export const exportStates = ['collecting', 'encrypting', 'ready', 'expired', 'failed'] as const
+export type ExportState = (typeof exportStates)[number]
+
+export const newExport = Type.Object(
+  {
+    recipient_public_key: Type.String({
+      minLength: 1,
+      maxLength: 20_000,
+      pattern: storableText,
+      description: 'OpenPGP, armoured: only who has the private key can read the file.',
+    }),
+    filter: Type.Optional(
+      Type.Object(
+        { customer: Type.String({ minLength: 1, maxLength: 255, pattern: storableText }) },
+        { additionalProperties: false, description: 'Left out, all cards of the merchant.' },
+      ),
+    ),
+    reason: Type.String({
+      minLength: 3,
+      maxLength: 500,
+      pattern: storableText,
+      description: 'Goes into the audit trail.',
+    }),
+    approval: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 100,
+        description: 'The id of an approval of this very export.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type NewExport = Static<typeof newExport>
+
+export const exportSchema = Type.Object({
+  id: Type.String({ pattern: idPattern('export') }),
+  object: Type.Literal('export'),
+  state: Type.Unsafe<ExportState>(Type.Enum([...exportStates])),
+  recipient_fingerprint: Type.String(),
+  filter: Type.Object({ customer: orNull(Type.String()) }),
+  reason: Type.String(),
+  approval: Type.String(),
+  approved_by: Type.String(),
+  cards_done: Type.Integer(),
+  bytes: orNull(Type.Integer()),
+  sha256: orNull(Type.String()),
+  failure: orNull(Type.String()),
+  created_at: Type.String(),
+  ended_at: orNull(Type.String()),
+  expires_at: orNull(Type.String()),
+})
+export type Export = Static<typeof exportSchema>
+
+export const exportList = Type.Object({
+  data: Type.Array(exportSchema),
+  next_cursor: orNull(Type.String()),
+})
