@@ -48,9 +48,12 @@ const passedByEachStep: readonly string[] = [
 /** Places that only captures, cancels and refunds pass; crash-operations tries them. */
 export const operationPlaces = failpoints.filter((name) => /^platform\.operation\.|_operation$/.test(name))
 
+/** Places that charges do not pass; crash-tokens tries them. */
+export const tokenPlaces = failpoints.filter((name) => name.startsWith('vault.tokens.'))
+
 /** @param secondHit by which time the place is reached in a step that moves money. */
 export function crashesOf(secondHit: number): Crash[] {
-  const places = failpoints.filter((failpoint) => !operationPlaces.includes(failpoint))
+  const places = failpoints.filter((failpoint) => ![...operationPlaces, ...tokenPlaces].includes(failpoint))
   return places.flatMap((failpoint): Crash[] => {
     const zone = failpoint.split('.')[0]
     assert.ok(zone === 'vault' || zone === 'platform', `${failpoint}: no role of that name is killed here`)

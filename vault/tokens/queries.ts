@@ -1,5 +1,6 @@
 /** What is written of a token is one statement: the token, its audit record, event and idempotency record. */
 import type { Caller } from '@coffer/core/caller.ts'
+import { failpoint } from '@coffer/core/failpoint.ts'
 import { completeRaced } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
@@ -83,10 +84,12 @@ export function insertTokens(database: Database, entries: TokenInsert[]): Promis
 async function insertInOrder(database: Database, entries: TokenInsert[]): Promise<TokenInserted[]> {
   const again = (raced: TokenInsert[]) => insertInOrder(database, raced)
   try {
+    failpoint('vault.tokens.before_commit')
     const rows = await database.commitAll<WrittenRow & { fingerprint: string | null }>(
       merchantsOf(entries),
       entries.map(insertStatement),
     )
+    failpoint('vault.tokens.after_commit')
     const results = rows.map(([row]): TokenInserted | undefined => {
       const written = writtenOf(row!)
       if (written?.verdict !== 'written') return written
