@@ -186,7 +186,11 @@ function fault(broken: Broken, answer: Answered): string | undefined {
 
 /** Of a card number in an object it is enough to name the object. */
 const namesIt = ({ code, param }: Problem, wanted: string) =>
-  param === wanted || (code === 'card_number_in_wrong_field' && wanted.startsWith(`${param}.`))
+  param === shown(wanted) || (code === 'card_number_in_wrong_field' && wanted.startsWith(`${param}.`))
+
+/** A long name is cut, and a digit in front of a number that is masked goes with it. */
+const shown = (name: string) =>
+  name.length > 100 ? `${name.slice(0, 100)}…` : name.replace(/[0-9]\.\[card number\]/, '[card number]')
 
 test('every route takes what its schemas allow', async (t) => {
   const never: string[] = []
@@ -241,6 +245,8 @@ test('SEC-20, SEC-31: one broken thing at a time is refused, named, never echoed
   assert.deepEqual(changesBetween(before, await restingSnapshot(product)), [])
 })
 
+const withoutResponse = (text: string) => text.replace(/"response":(?:null|\{.*\}),"created_at"/, '')
+
 test('a key used before is refused for any other body, and nothing is written', async () => {
   let tried = 0
   for (const route of routes.filter(({ headers, body }) => headers !== undefined && body !== undefined)) {
@@ -262,9 +268,11 @@ test('a key used before is refused for any other body, and nothing is written', 
       assert.equal(status, 422, `${nameOf(route)}: ${text}`)
       assert.match(text, /"code":"idempotency_key_reused"/)
     }
-    // The text of a new API key is not told twice.
+    // The text of a new API key is not told twice, nor is what a destination has answered.
     const repeated = await send1(first!)
-    const isSame = repeated.text === answer.text || /"code":"secret_already_shown"/.test(repeated.text)
+    const isSame =
+      withoutResponse(repeated.text) === withoutResponse(answer.text) ||
+      /"code":"secret_already_shown"/.test(repeated.text)
     assert.ok(isSame, `${nameOf(route)}: ${repeated.text} after ${answer.text}`)
     assert.deepEqual(changesBetween(before, await restingSnapshot(product)), [], nameOf(route))
     tried += 1

@@ -2,9 +2,11 @@
  * Requests that a route takes, made from its schemas: what the schema leaves open is drawn by chance, what only the
  * business knows (a card number, an own card's id) comes from a table by the name of the field.
  */
+import { generateKeyPairSync } from 'node:crypto'
 import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import fc from 'fast-check'
 import { goodNumbers } from './card-numbers.ts'
+import { newCertificate } from './certificates.ts'
 import type { PublicRoute, Schema } from './routes.ts'
 
 /** By the name of a field or parameter. */
@@ -16,6 +18,9 @@ export type ValidRequest = {
   body: Record<string, unknown> | undefined
 }
 
+const { certificate, private_key } = newCertificate('merchant.example')
+const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
+
 /** What fields of any route mean beyond their schema. Ids of the caller's own objects are added to it. */
 export const knownValues: KnownValues = {
   source: fc.constantFrom('stripe', 'old-vault'),
@@ -24,6 +29,25 @@ export const knownValues: KnownValues = {
   exp_year: fc.integer({ min: 2030, max: 2099 }),
   body: fc.constantFrom('{"number": "{{card.number}}"}', '{}'),
   dry_run: fc.constant(false),
+  client_certificate: fc.constant({ certificate, private_key }),
+  finishing: fc.constant({
+    jwe: {
+      parameters: {
+        public_key: rsa.publicKey.export({ type: 'spki', format: 'pem' }),
+        key_id: 'key-1',
+        to: 'encrypted',
+      },
+    },
+    cybersource_http_signature: {
+      parameters: { merchant_id: 'merchant', key_id: 'key-1' },
+      secret: btoa('a shared secret of some length'),
+    },
+    mastercard_oauth1: {
+      parameters: { consumer_key: 'consumer' },
+      secret: rsa.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+    },
+  }),
+  path_prefix: fc.constantFrom('/', '/v1', '/v1/payments/'),
   origin: fc.uuid().map((name) => `https://${name}.example.com`),
   amount: fc.integer({ min: 100, max: 99_999 }),
   iban: fc.constantFrom('DE89370400440532013000', 'GB29 NWBK 6016 1331 9268 19'),
@@ -98,7 +122,7 @@ function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<u
   if (schema.enum !== undefined) return fc.constantFrom(...schema.enum)
   const own = known[name]
   const isChoice = schema.anyOf?.every((each) => 'const' in each) === true
-  const isKnown = isChoice || ['string', 'integer', 'boolean', 'array'].includes(schema.type ?? '')
+  const isKnown = isChoice || ['string', 'integer', 'boolean', 'array', 'object'].includes(schema.type ?? '')
   if (own !== undefined && isKnown) return own
   if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map((each) => valueFor(each, known, name)))
   switch (schema.type) {
