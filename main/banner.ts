@@ -14,7 +14,7 @@ export function banner(sandbox: Sandbox, dataDirectory: string, startMs: number)
   PostgreSQL   ${postgres.host}:${postgres.port} (superuser: see ${dataDirectory}/sandbox.json)
   Data folder  ${dataDirectory}
   Secret key   ${secret_key}
-
+${sandbox.is_sealed ? `  Vault        sealed: custodians give their shares by coffer unseal\n` : ''}
   Keep a card:
 
   curl -s ${api_url}/v1/cards \\

@@ -13,6 +13,7 @@ import {
   verifyAudit,
 } from './commands.ts'
 import { zones } from './databases.ts'
+import { splitKey, unseal } from './keys.ts'
 import { roleNames } from './roles.ts'
 import type { Startable } from './settings.ts'
 
@@ -125,6 +126,34 @@ auditable(audit.command('export'), new Option('--zone <zone>', 'of which zone').
   .action((options: { zone: string; from?: Date; to?: Date; dataDir: string }) =>
     exportAudit({ data_directory: options.dataDir, zone: options.zone, from: options.from, to: options.to }),
   )
+
+const keys = program.command('keys').description('The wrapping key of a vault, in shares.')
+
+keys
+  .command('split')
+  .description('Make a new key, print its shares once, and keep nothing.')
+  .addOption(countOption('--shares <count>', 'how many custodians there are', 5))
+  .addOption(countOption('--threshold <count>', 'how many of them make the key', 3))
+  .addHelpText('after', examples('coffer keys split --shares 5 --threshold 3'))
+  .action(splitKey)
+
+program
+  .command('unseal')
+  .description(
+    'Give your share of the key, from standard input, to a vault that was started (COFFER_API_URL).',
+  )
+  .addHelpText('after', examples('COFFER_API_KEY_FILE=/run/secrets/my-key coffer unseal'))
+  .action(unseal)
+
+function countOption(flags: string, describe: string, fallback: number): Option {
+  const parse = (text: string) => {
+    const count = Number(text)
+    if (!/^\d{1,3}$/.test(text) || count < 2 || count > 255)
+      throw new InvalidArgumentError('a number from 2 to 255')
+    return count
+  }
+  return new Option(flags, describe).argParser(parse).default(fallback)
+}
 
 function listenOf({ host, port, dataDir }: Options): Listen {
   return { host, port, data_directory: dataDir }

@@ -4,11 +4,13 @@
  */
 import { createServer } from 'node:net'
 import type { Log } from '@coffer/core/log.ts'
+import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
 import { request } from 'undici'
 import type { DataDirectory } from './data-directory.ts'
 import { databaseEnvironment, prepareDatabases } from './databases.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
 import { roleNames } from './roles.ts'
+import { startSandboxKeyService } from './sandbox-keys.ts'
 import { readSandboxSecrets, type SandboxSecrets } from './sandbox-secrets.ts'
 import { type Serving, serve } from './serve.ts'
 
@@ -27,6 +29,8 @@ export type Sandbox = {
   api_url: string
   secret_key: string
   stripe_url: string
+  /** Until its custodians have given their shares of the key. */
+  is_sealed: boolean
   postgres: EmbeddedPostgres
   stop(): Promise<void>
 }
@@ -50,12 +54,25 @@ export async function startSandbox(
     const simulators = options.stripe_url === undefined ? await startSimulators(directory, log) : undefined
     if (simulators !== undefined) stops.push(simulators.stop)
     const stripeUrl = simulators?.stripe_url ?? options.stripe_url!
+    const keyService = await startSandboxKeyService(directory, options.role_settings)
+    if (keyService !== undefined) stops.push(keyService.stop)
     await prepareDatabases(postgres, secrets)
-    const serving = await serveRoles(directory, postgres, secrets, options, log)
+    const role_settings = { ...options.role_settings, ...keyService?.environment }
+    const serving = await serveRoles(directory, postgres, secrets, { ...options, role_settings }, log)
     stops.push(serving.stop)
     const secretKey = secrets.environment['FIRST_SECRET_KEY']!
-    await ensureSimulatorConnection(serving.url, secretKey, stripeUrl)
-    const sandbox = { api_url: serving.url, secret_key: secretKey, stripe_url: stripeUrl, postgres, stop }
+    const connect = () => ensureSimulatorConnection(serving.url, secretKey, stripeUrl)
+    const is_sealed = role_settings['VAULT_KEY_PROVIDER'] === 'shamir'
+    if (is_sealed) stops.push(onceItSucceeds(connect).stop)
+    else await connect()
+    const sandbox = {
+      api_url: serving.url,
+      secret_key: secretKey,
+      stripe_url: stripeUrl,
+      is_sealed,
+      postgres,
+      stop,
+    }
     directory.writePrivateFile('sandbox.json', sandboxFile(sandbox, secrets))
     return sandbox
   } catch (error) {
@@ -119,6 +136,21 @@ async function startSimulators(directory: DataDirectory, log: Log) {
   })
   directory.writePrivateFile(portFile, new URL(simulators.stripe_url).port)
   return simulators
+}
+
+/** A connection's secret needs keys, and a sealed vault has none yet. */
+function onceItSucceeds(work: () => Promise<void>): Repeating {
+  let isDone = false
+  return startRepeating(async () => {
+    if (!isDone)
+      await work().then(
+        () => {
+          isDone = true
+        },
+        () => {},
+      )
+    return isDone ? 3_600_000 : 1_000
+  })
 }
 
 /** The merchant's connection to the simulator, whose address is another one where its port was taken. */

@@ -33,6 +33,24 @@ export const everyProcess = {
   COFFER_STOP_DEADLINE_MS: integer('time a stop may take', { min: 1_000, max: 80_000, fallback: 30_000 }),
 }
 
+const keySettings = {
+  VAULT_KEY_PROVIDER: optionalText('what wraps the data keys'),
+  VAULT_KEY_PROVIDER_TIMEOUT_MS: optionalText('time the provider has for a call'),
+  VAULT_KEY_AGE_MS: optionalText('time after which a key must have been opened again'),
+  VAULT_KEY_USES_MAX: optionalText('uses after which a key must have been opened again'),
+  VAULT_KMS_KEY_ARN: optionalText('ARN of the key of AWS KMS; without it a simulated one'),
+  VAULT_KMS_PREVIOUS_KEY_ARNS: optionalText('ARNs of keys that it followed'),
+  VAULT_KMS_ENDPOINT: optionalText('address of AWS KMS'),
+  VAULT_OPENBAO_URL: optionalText('address of OpenBao or HashiCorp Vault; without it a simulated one'),
+  VAULT_OPENBAO_CA: optionalText('PEM of the authority that signed its certificate'),
+  VAULT_OPENBAO_TOKEN_PATH: optionalText('the file its token is in'),
+  VAULT_OPENBAO_MOUNT: optionalText('where its transit engine is mounted'),
+  VAULT_OPENBAO_KEY: optionalText('name of the key there'),
+  VAULT_OPENBAO_NAMESPACE: optionalText('namespace to ask in'),
+  VAULT_SHAMIR_KEY_ID: optionalText('id of the key that is in shares'),
+  VAULT_SHAMIR_PREVIOUS_KEY_IDS: optionalText('ids of keys that it followed'),
+}
+
 /** Handed on as they are: the platform and the public listener say what they may be. */
 export const handedOnSettings = {
   PSP_DEADLINE_MS: optionalText('time a PSP has for a payment'),
@@ -42,6 +60,7 @@ export const handedOnSettings = {
   OIDC_ISSUER: optionalText('issuer of the OpenID Connect identity provider people sign in at'),
   OIDC_AUDIENCE: optionalText('what its tokens must be for'),
   OIDC_ROLES_CLAIM: optionalText('a claim that lists scopes'),
+  ...keySettings,
   CARD_TESTING_DECLINED_CARDS_MAX: optionalText('different cards declined in ten minutes; 0 for no guard'),
   ...Object.fromEntries(
     Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),
@@ -70,6 +89,11 @@ export const migrateSettings = {
   ACCESS_MIGRATION_DATABASE_URL: secret("address of access's database, migrator login"),
   VAULT_MIGRATION_DATABASE_URL: secret("address of the vault's database, migrator login"),
   PLATFORM_MIGRATION_DATABASE_URL: secret("address of the platform's database, migrator login"),
+}
+
+export const unsealSettings = {
+  COFFER_API_URL: url('address of the process of the vault to unseal', 'http://127.0.0.1:8420'),
+  COFFER_API_KEY: secret('an API key, or the token of a person who is signed in, with the scope operator'),
 }
 
 export const auditKeyText =
@@ -162,6 +186,12 @@ export async function readMigrateConfig(environment: Environment): Promise<Confi
   return readConfig(migrateSettings, environment)
 }
 
+export async function readUnsealConfig(environment: Environment): Promise<ConfigOf<typeof unsealSettings>> {
+  const problems = await unknownProblems(Object.keys(unsealSettings), environment)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return readConfig(unsealSettings, environment)
+}
+
 export async function readAuditConfig(environment: Environment): Promise<ConfigOf<typeof auditSettings>> {
   const problems = await unknownProblems(Object.keys(auditSettings), environment)
   if (problems.length > 0) throw new ConfigError(problems)
@@ -179,6 +209,7 @@ async function unknownProblems(names: string[], environment: Environment): Promi
     publicSettings('live'),
     migrateSettings,
     auditSettings,
+    unsealSettings,
   ].flatMap(Object.keys)
   return unknownSettings([...own, ...tables, ...others.flat()], environment).map(
     ({ name, suggestion }) =>

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { sandboxKeyArn } from '../../simulators/keys/kms.ts'
 import { sandboxKeyName, sandboxToken } from '../../simulators/keys/openbao.ts'
-import { startKeyServices } from '../../simulators/keys/start-key-services.ts'
+import { startKeyServices } from '../../simulators/start-key-services.ts'
 import type { Scope } from './postgres.ts'
 
 export const kmsKeyArn = sandboxKeyArn

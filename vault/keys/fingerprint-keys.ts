@@ -3,6 +3,7 @@
  * a setting gives. A check value outlives them all: a database is never written to with another key.
  */
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { Failure } from '@coffer/core/errors.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Secret } from '@coffer/core/secret.ts'
 import { keyCheckOf, symmetricKey } from './local-keys.ts'
@@ -21,6 +22,7 @@ export async function openFingerprintKeys(
   wrappingKeys: WrappingKeys,
   given: Secret<string> | undefined,
 ): Promise<FingerprintKeys> {
+  if (wrappingKeys.isSealed?.() === true) throw new Failure('vault_sealed')
   const givenKey = given === undefined ? undefined : symmetricKey('fingerprint', given)
   if (givenKey !== undefined) await checkFirst(database, givenKey)
   const found = await queries.findFingerprintKeys(database)

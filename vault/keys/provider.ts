@@ -154,6 +154,7 @@ function byProvider(chosen: WrappingKeys, opened: ReadonlyMap<string, WrappingKe
   return {
     wrap: chosen.wrap,
     currentId: chosen.currentId,
+    isSealed: () => chosen.isSealed?.() === true,
     async unwrap(wrapped, context) {
       const provider = wrapped.wrapping_key_id.split(':', 1)[0]!
       const keys = opened.get(provider)

@@ -105,6 +105,7 @@ export function createShamirKeys(keyId: string, previousKeyIds: readonly string[
     async unwrap({ wrapped_key, wrapping_key_id }, context) {
       return aesUnwrap(keyOf(wrapping_key_id.slice(provider.length)), wrapped_key, context)
     },
+    isSealed: () => !keys.has(keyId),
     async currentId() {
       keyOf(keyId)
       return provider + keyId

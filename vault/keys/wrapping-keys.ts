@@ -24,6 +24,8 @@ export type WrappingKeys = {
   currentId(): Promise<string>
   /** Whether this is the check value of a key that it has: all that databases from before the ids tell of theirs. */
   hasKeyOf?(checkValue: Buffer): boolean
+  /** While it is, nothing is opened, be it wrapped by another provider. */
+  isSealed?(): boolean
   close?(): void
 }
 
