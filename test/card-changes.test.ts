@@ -138,6 +138,21 @@ test('a card is charged by the number it was given in the place of its own', asy
   )
 })
 
+test('a card tells when and how often it was tried, a moment later', async () => {
+  const card = await api.card()
+  assert.deepEqual([card.last_used_at, card.attempts_30_days], [null, 0])
+  const { body: payment } = await api.createPayment({ card: card.id })
+  await api.createPayment({ card: card.id })
+  await api.call('POST', `/v1/payments/${payment.id}/refunds`, { body: {}, key: randomUUID() })
+  const used = await eventually(async () => {
+    const { body } = await api.call<Card>('GET', `/v1/cards/${card.id}`)
+    return body.attempts_30_days === 2 && body
+  })
+  assert.ok(used.last_used_at! >= payment.created_at.slice(0, 10))
+  // It is no change of the card.
+  assert.deepEqual({ ...used, last_used_at: null, attempts_30_days: 0 }, card)
+})
+
 test('cards are listed page by page, newest first, by customer and by number', async () => {
   const customer = randomUUID()
   const kept: Card[] = []

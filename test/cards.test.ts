@@ -65,6 +65,8 @@ test('a card is kept, told without its number, and read back the same', async ()
     customer: 'cus_1',
     metadata: { plan: 'gold', größe: '✓', '😀': '🎉', 'two\nlines': '' },
     last_replaced_at: null,
+    last_used_at: null,
+    attempts_30_days: 0,
   })
   assert.equal((await api.call('GET', `/v1/cards/${id}`)).text, answer.text)
   assert.equal((await api.card(goodNumbers.amex)).bin, '378282')

@@ -25,6 +25,7 @@ import {
 } from '../vault/cards/erasing.ts'
 import * as cardLists from '../vault/cards/list-queries.ts'
 import * as cards from '../vault/cards/queries.ts'
+import { addUsage } from '../vault/cards/usage-queries.ts'
 import * as cardVersions from '../vault/cards/version-queries.ts'
 import * as forwards from '../vault/forward/forward-queries.ts'
 import * as keys from '../vault/keys/queries.ts'
@@ -103,6 +104,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
       return cardChanges.updateCards(database, [entry] as never)
     },
   ]),
+  ['addUsage', 'coffer_vault_service', (database) => addUsage(database, one)],
   ['findVersions', 'coffer_vault_service', (database) => cardVersions.findVersions(database, one)],
   [
     'listVersions',

@@ -19,6 +19,7 @@ import { type CardChanges, createCardChanges } from './cards/changes.ts'
 import { eraseDeletedCards, eraseSupersededNumbers } from './cards/erasing.ts'
 import * as policyRoutes from './cards/policy-routes.ts'
 import * as cardRoutes from './cards/routes.ts'
+import { createCardUsage } from './cards/usage.ts'
 import * as versionRoutes from './cards/version-routes.ts'
 import { type CardVersions, createCardVersions } from './cards/versions.ts'
 import { startErasing } from './erasing.ts'
@@ -140,14 +141,16 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const tokens = createTokens(cardsDeps)
   const cardVersions = createCardVersions({ database })
   const cardPolicies = createCardPolicies({ database })
+  const usage = createCardUsage({ database, log })
   const allowLoopback = config.COFFER_MODE === 'sandbox'
   const connections = createConnections({ database, keyring, allowLoopback })
   const destinations = createDestinations({ database, keyring, clock: systemClock, allowLoopback })
-  const forwards = createForwards({ database, keyring, connections, cvcLeases, allowLoopback, log })
+  const forwards = createForwards({ database, keyring, connections, cvcLeases, usage, allowLoopback, log })
   const forwardRequests = createForwardRequests({
     ...cardsDeps,
     cards,
     tokens,
+    usage,
     destinations,
     exchange: createExchange({ allowLoopback }),
     allowLoopback,
@@ -221,6 +224,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await rotating.stop()
       await keyNotices.stop()
       await Promise.all([forwardRequests.drain(), revealRecords.drain()])
+      await usage.drain()
       await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop(), keyring.stop()])
       await auditTrail.stop()
       wrappingKeys.close?.()

@@ -10,6 +10,7 @@ import { createCardPolicies } from './cards/card-policy.ts'
 import { createCards, type SerializeCard } from './cards/cards.ts'
 import { createCardChanges } from './cards/changes.ts'
 import type { Card, CardChange, NewCard } from './cards/schemas.ts'
+import { createCardUsage } from './cards/usage.ts'
 import { createCardVersions } from './cards/versions.ts'
 import { createCvcLeases } from './forward/cvc-leases.ts'
 import { openKeyring } from './keys/keyring.ts'
@@ -59,8 +60,9 @@ export async function openTestVault(
   const changes = createCardChanges({ ...deps, cards })
   const versions = createCardVersions({ database })
   const policies = createCardPolicies({ database })
+  const usage = createCardUsage({ database, log: quietLog })
   const tokens = createTokens(deps)
-  return { database, keyring, cvcLeases, cards, changes, versions, policies, tokens }
+  return { database, keyring, cvcLeases, cards, changes, versions, policies, usage, tokens }
 }
 
 export type TestVault = Awaited<ReturnType<typeof openTestVault>>

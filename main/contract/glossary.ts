@@ -39,6 +39,8 @@ const meanings: Record<string, string> = {
   amount_refunded: 'What has been given back, in minor units.',
   actor: 'Who: the owner of the API key, or Coffer itself.',
   at: 'RFC 3339, in UTC.',
+  attempts_30_days:
+    'How often it was tried on the last 30 days, today included, in UTC; a few seconds behind.',
   attempts: 'Each try at a PSP, oldest first.',
   billing_address: 'As the issuer knows it; some PSPs pass it on for checking.',
   bank_account: 'What may be shown of it; null for a `text`.',
@@ -86,6 +88,7 @@ const meanings: Record<string, string> = {
   key_id: 'The id of the API key that was used, or of the user who had signed in.',
   last4: 'The last four digits.',
   last_replaced_at: 'When it got another number, RFC 3339; null where it never did.',
+  last_used_at: 'When it was tried last, RFC 3339; null where it never was.',
   limit: 'How many at most.',
   line1: 'Street and number.',
   line2: 'What else belongs to the address.',

@@ -204,6 +204,8 @@ function newCardOf(input: NewCard, brand: string, bin: string, fingerprint: stri
     customer: input.customer ?? null,
     metadata: input.metadata ?? {},
     last_replaced_at: null,
+    last_used_at: null,
+    attempts_30_days: 0,
     created_at: at,
     updated_at: at,
   }
@@ -233,6 +235,8 @@ export function cardOf(row: queries.CardRow): Card {
     customer: row.customer,
     metadata: row.metadata,
     last_replaced_at: row.last_replaced_at?.toISOString() ?? null,
+    last_used_at: row.last_used_at?.toISOString() ?? null,
+    attempts_30_days: row.attempts_30_days,
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
   }

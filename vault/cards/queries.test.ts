@@ -38,6 +38,8 @@ async function entry(
     customer: changes.customer ?? null,
     metadata: {},
     last_replaced_at: null,
+    last_used_at: null,
+    attempts_30_days: 0,
     created_at: at,
     updated_at: at,
   }

@@ -7,6 +7,7 @@ import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
 import { isHashedForAnotherState, type NumberHashes } from '../keys/fingerprints.ts'
 import type { BillingAddress } from './billing-address.ts'
 import type { Card } from './schemas.ts'
+import { itsUsage, usageColumns } from './usage-queries.ts'
 
 export type CardInsert = Caller &
   NumberHashes & {
@@ -232,6 +233,8 @@ export type CardRow = CardKey & {
   customer: string | null
   metadata: Record<string, string>
   last_replaced_at: Date | null
+  last_used_at: Date | null
+  attempts_30_days: number
   created_at: Date
   updated_at: Date
   data_key_id: string
@@ -245,14 +248,15 @@ export type CardRow = CardKey & {
   billing_address: BillingAddress | null
 }
 
-/** Of a card and its current version, everything that is shown or needed to open the number. */
+/** Of a card, its current version and its use, everything that is shown or needed to open the number. */
 export const cardColumns = `card.merchant_id, card.card_id, card.card_version_id, card.fingerprint, card.status, card.customer,
-  card.metadata, card.last_replaced_at, card.created_at, card.updated_at, version.data_key_id, version.number_encrypted, version.brand,
-  version.bin, version.last4, version.exp_month, version.exp_year, version.cardholder_name, version.billing_address`
+  card.metadata, card.last_replaced_at, card.created_at, card.updated_at, version.data_key_id, version.number_encrypted,
+  version.brand, version.bin, version.last4, version.exp_month, version.exp_year, version.cardholder_name,
+  version.billing_address, ${usageColumns}`
 export const currentVersion = `cross join lateral (
   select * from card_versions
   where merchant_id = card.merchant_id and card_id = card.card_id and card_version_id = card.card_version_id limit 1)
-  version`
+  version ${itsUsage}`
 
 /** The cards with their current versions, in the order asked for; undefined where there is none. */
 export async function findCards(database: Database, keys: CardKey[]): Promise<(CardRow | undefined)[]> {

@@ -54,6 +54,8 @@ export const card = Type.Object({
   customer: Type.Union([Type.String(), Type.Null()]),
   metadata: metadataShown,
   last_replaced_at: Type.Union([Type.String(), Type.Null()]),
+  last_used_at: Type.Union([Type.String(), Type.Null()]),
+  attempts_30_days: Type.Integer(),
   created_at: Type.String(),
   updated_at: Type.String(),
 })

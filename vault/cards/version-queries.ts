@@ -4,6 +4,7 @@ import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
 import type { BillingAddress } from './billing-address.ts'
 import { type CardKey, type CardRow, cardColumns } from './queries.ts'
 import type { Card, CardVersion } from './schemas.ts'
+import { itsUsage } from './usage-queries.ts'
 
 export type VersionRow = CardKey & {
   card_version_id: string
@@ -75,7 +76,7 @@ export async function findCardBefore(
            cross join lateral (
              select * from card_versions
              where merchant_id = card.merchant_id and card_id = card.card_id and card_version_id < $3
-             order by merchant_id desc, card_id desc, card_version_id desc limit 1) version`,
+             order by merchant_id desc, card_id desc, card_version_id desc limit 1) version ${itsUsage}`,
     values: [merchant_id, card_id, versionId],
   })
   return rows[0]

@@ -137,7 +137,7 @@ test('a number that is erased is sent no more, not even again', async () => {
 })
 
 test('a re-send under its version carries what the first send did, whatever the card is by now', async () => {
-  const { call, update } = await prepare()
+  const { call, update, read } = await prepare()
   const { version } = JSON.parse((await update({ billing_address: { line1: '1 & 2 Main St' } })).body)
   const begun = call({ card_version_id: version })
   const sent = await sentBodies(async () => {
@@ -149,4 +149,7 @@ test('a re-send under its version carries what the first send did, whatever the 
   const fields = sent.map((body) => Object.fromEntries(new URLSearchParams(body)))
   const first = { number: '4242424242424242', year: '2030', line1: '1 & 2 Main St' }
   assert.deepEqual(fields, [first, first, { ...first, year: '2040', line1: '3 High St', city: 'Ghent' }])
+  // Two attempts: a re-send is none of its own.
+  await vault.usage.drain()
+  assert.equal((await read()).attempts_30_days, 2)
 })

@@ -5,12 +5,13 @@
 import type { HttpRequest } from '@coffer/core/connector.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
-import { newId } from '@coffer/core/ids.ts'
+import { isId, newId } from '@coffer/core/ids.ts'
 import type { ForwardCall, ForwardLook, ForwardLooked, ForwardResult } from '@coffer/core/internal-api.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { histogram } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { BillingAddress } from '../cards/billing-address.ts'
+import type { CardUsage } from '../cards/usage.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, unseal } from '../keys/sealed-text.ts'
 import type { Connections, OpenConnection } from './connections.ts'
@@ -36,6 +37,7 @@ export function createForwards(deps: {
   keyring: Keyring
   connections: Connections
   cvcLeases: CvcLeases
+  usage: CardUsage
   allowLoopback: boolean
   log: Log
 }) {
@@ -136,6 +138,7 @@ export function createForwards(deps: {
       const masked = mask(call, sent, filled.values)
       if (sent.outcome === 'not_sent') deps.cvcLeases.giveBack(call, call.attempt_id)
       else if (filled.values['card.cvc'] !== undefined) deps.cvcLeases.markSent(call, call.attempt_id)
+      if (isAttempt(call, sent)) deps.usage.count(call)
       if (endsAuthorization(call, sent)) deps.cvcLeases.forget(call, call.attempt_id)
       end(call, masked)
       return result(call, inserted, masked, destinationMs)
@@ -158,6 +161,16 @@ export function createForwards(deps: {
     },
     close: () => sender.close(),
   }
+}
+
+/** The first send of the step that charges the card: an attempt has one. An operation needs no card. */
+function isAttempt(call: ForwardCall, sent: Sent): boolean {
+  return (
+    call.moves_money &&
+    call.send_number === 0 &&
+    sent.outcome !== 'not_sent' &&
+    isId('attempt', call.attempt_id)
+  )
 }
 
 /** An answer to the step that moves money, or a refusal before it: either way the CVC has served. */

@@ -134,6 +134,8 @@ async function candidateOf(
       created_at: at,
       updated_at: at,
       last_replaced_at: null,
+      last_used_at: null,
+      attempts_30_days: 0,
     },
     ...hashes,
     fingerprint_if_new: fingerprint,

@@ -15,6 +15,7 @@ import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import type { Cards } from '../../cards/cards.ts'
+import type { CardUsage } from '../../cards/usage.ts'
 import type { Keyring } from '../../keys/keyring.ts'
 import type { Tokens } from '../../tokens/tokens.ts'
 import type { CvcLeases } from '../cvc-leases.ts'
@@ -58,6 +59,7 @@ export function createForwardRequests(deps: {
   cards: Cards
   tokens: Tokens
   cvcLeases: CvcLeases
+  usage: CardUsage
   destinations: Destinations
   exchange: Exchange
   allowLoopback: boolean
@@ -171,6 +173,7 @@ export function createForwardRequests(deps: {
       if (!isRecorded) return undefined
       const { exchanged, ms } = await exchange(destination, finished, timeoutMs)
       isSent = exchanged.kind === 'answered' || exchanged.sent
+      if (isSent && source.card !== undefined) deps.usage.count(source.card)
       const answer = exchanged.kind === 'answered' ? passedOn(exchanged.answer, secretsOf(values)) : undefined
       const row = {
         forward_id: forwardId,
