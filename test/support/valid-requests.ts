@@ -121,7 +121,10 @@ function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<u
   if ('const' in schema) return fc.constant(schema.const)
   if (schema.enum !== undefined) return fc.constantFrom(...schema.enum)
   const own = known[name]
-  const isChoice = schema.anyOf?.every((each) => 'const' in each) === true
+  // One name may stand for a free text here and for a choice there.
+  const isChoice =
+    own !== undefined &&
+    schema.anyOf?.some((each) => each.const === fc.sample(own, { seed: 1, numRuns: 1 })[0])
   const isKnown = isChoice || ['string', 'integer', 'boolean', 'array', 'object'].includes(schema.type ?? '')
   if (own !== undefined && isKnown) return own
   if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map((each) => valueFor(each, known, name)))
