@@ -11,7 +11,7 @@ import * as queries from './audit-seal-queries.ts'
 import { failpoint } from './failpoint.ts'
 import type { Log } from './log.ts'
 import { startMeasuring } from './measuring.ts'
-import { counter, gauge } from './metrics.ts'
+import { auditFailures, counter, gauge } from './metrics.ts'
 import type { Database } from './postgres.ts'
 
 export type Sealer = {
@@ -35,11 +35,6 @@ const unsealed = gauge(
   ['zone'],
 )
 const sealedTotal = counter('coffer_audit_sealed_total', 'Audit records put into the chain.', ['zone'])
-const failuresTotal = counter(
-  'coffer_audit_failures_total',
-  'Times the audit trail could not be sealed, or a checkpoint not be made or exported.',
-  ['zone', 'step'],
-)
 type Step = 'seal' | 'checkpoint' | 'export'
 const steps: Step[] = ['seal', 'checkpoint', 'export']
 
@@ -58,7 +53,7 @@ export function startSealer(deps: {
   let leaseSeenMs = 0
   let checkpointedMs = performance.now()
   // A series that is there before the first failure: only then an increase can be seen.
-  for (const step of steps) failuresTotal.inc({ zone, step }, 0)
+  for (const step of steps) auditFailures.inc({ zone, step }, 0)
 
   async function holdLease(): Promise<boolean> {
     const now = performance.now()
@@ -139,7 +134,7 @@ export function startSealer(deps: {
       if (failing.delete(step)) log.info({ step }, 'the audit trail goes on')
       return result
     } catch (error) {
-      failuresTotal.inc({ zone, step })
+      auditFailures.inc({ zone, step })
       if (!failing.has(step))
         log.error({ step, error }, 'the audit trail is not kept as it must be; tried again')
       failing.set(step, error instanceof Error ? error.message : 'unknown')

@@ -37,3 +37,9 @@ export const logDetectorHits = counter(
   'coffer_log_detector_hits_total',
   'Values that looked like card numbers and were masked on their way into a log. Anything above 0 is a bug.',
 )
+
+export const auditFailures = counter(
+  'coffer_audit_failures_total',
+  'Times an audit record could not be written or sealed, or a checkpoint not be made or exported.',
+  ['zone', 'step'],
+)

@@ -312,7 +312,7 @@ test('SEC-18: a number is revealed only with its audit record, which says who, w
   } finally {
     await queryDatabase(product, 'vault', 'grant insert on audit_records to coffer_vault_service')
   }
-  assertProblem(refused, { status: 500, code: 'internal_error', retryable: true })
+  assertProblem(refused, { status: 503, code: 'unavailable', retryable: true })
   assert.ok(!refused.text.includes(number))
   assert.deepEqual(await recordsOf(), [])
 

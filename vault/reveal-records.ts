@@ -1,6 +1,8 @@
 /** The audit records of secrets that leave the vault: committed before the secret is answered. */
 import type { Caller } from '@coffer/core/caller.ts'
+import { Failure } from '@coffer/core/errors.ts'
 import { createGroupCommit, type GroupCommit } from '@coffer/core/group-commit.ts'
+import { auditFailures } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
 
@@ -16,13 +18,20 @@ export type RevealRecord = Caller & {
 export type RevealRecords = GroupCommit<RevealRecord, true>
 
 export function createRevealRecords(database: Database): RevealRecords {
-  return createGroupCommit({
+  const group = createGroupCommit<RevealRecord, true>({
     name: 'reveals',
     write: (records) => insertRevealRecords(database, records),
     batch_max: 128,
     in_flight_max: 1,
     queue_max: 4_000,
   })
+  return { add: (record) => group.add(record).catch(notRecorded), drain: group.drain }
+}
+
+/** Without its record nothing leaves, whatever the reason is. @throws Failure unavailable, which says so. */
+export function notRecorded(error: unknown): never {
+  auditFailures.inc({ zone: 'vault', step: 'record' })
+  throw error instanceof Failure ? error : new Failure('unavailable', { cause: error })
 }
 
 async function insertRevealRecords(database: Database, records: RevealRecord[]): Promise<true[]> {

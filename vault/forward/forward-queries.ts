@@ -1,4 +1,5 @@
 import type { HttpResponse } from '@coffer/core/connector.ts'
+import { newId } from '@coffer/core/ids.ts'
 import type { ForwardCall, ForwardLook } from '@coffer/core/internal-api.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
@@ -92,7 +93,17 @@ const insertForwardsText = `
     where place not in (select place from refused) and place not in (select place from ended)
     order by merchant_id, attempt_id, step, send_number
     on conflict do nothing
-    returning forward_id
+    returning forward_id, merchant_id, attempt_id, step, send_number, connection_id, card_id, card_version_id, role,
+      request_id
+  ), audited as (
+    -- Before anything is sent. Its id is the forward's, with another beginning.
+    insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address,
+      reason, result)
+    select 'aud_' || substr(forward_id, 5), added.merchant_id, added.role, '',
+      case when input.needs_card then 'card.forward' else 'forward.send' end, added.card_id, added.request_id, '',
+      concat_ws(' ', added.attempt_id, added.step, added.send_number, added.connection_id, added.card_version_id),
+      'recorded'
+    from added join input using (forward_id) order by added.merchant_id, forward_id
   )
   select added.forward_id is not null as recorded, refused.place is not null as refused,
     ended.place is not null as card_ended,
@@ -145,9 +156,18 @@ export type ForwardEnd = {
   answer: HttpResponse | undefined
 }
 
+/** Its record of the audit trail is one more: what was written when it was sent is not touched. */
 const endText = `
-  update forwards set state = $5, answered_at = now(), answer_status = $6, answer_headers = $7, answer_body = $8
-  where merchant_id = $1 and attempt_id = $2 and step = $3 and send_number = $4 and state = 'recorded'`
+  with ended as (
+    update forwards set state = $5, answered_at = now(), answer_status = $6, answer_headers = $7, answer_body = $8
+    where merchant_id = $1 and attempt_id = $2 and step = $3 and send_number = $4 and state = 'recorded'
+    returning merchant_id, role, card_id, request_id, attempt_id, step, send_number, state, answer_status
+  )
+  insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address, reason,
+    result)
+  select $9, merchant_id, role, '', 'forward.end', card_id, request_id, '', concat_ws(' ', attempt_id, step, send_number),
+    concat_ws(' ', state, answer_status)
+  from ended`
 
 export function endForwards(database: Database, ends: ForwardEnd[]): Promise<true[]> {
   const keyOf = (end: ForwardEnd) => `${end.merchant_id}|${end.attempt_id}|${end.step}|${end.send_number}`
@@ -165,6 +185,7 @@ export function endForwards(database: Database, ends: ForwardEnd[]): Promise<tru
         answer?.status ?? null,
         headers,
         body,
+        newId('audit'),
       ]
       return { name: 'end_forward', text: endText, values }
     })

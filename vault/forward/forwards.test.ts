@@ -335,7 +335,7 @@ test('a redirect is an answer and is not followed', async (t) => {
   assert.equal(other.seen.length, 0)
 })
 
-test('one forward row is the audit record: who asked for what, with which card version', async (t) => {
+test('the forward row says who asked for what, with which card version', async (t) => {
   const psp = await startDestination(t, ok)
   const { call, card, connection, merchant_id } = await prepare(psp.url)
   const one = call()
@@ -355,4 +355,64 @@ test('one forward row is the audit record: who asked for what, with which card v
     ['platform', one.attempt_id, card.id, card.version, connection.id, true, 'answered'],
   )
   assert.match(row!['request_id'] as string, /^req_/)
+})
+
+test('SEC-18: a send has its audit record before it, and what became of it in another', async (t) => {
+  const psp = await startDestination(t, ok)
+  const { call, card, connection, merchant_id } = await prepare(psp.url)
+  const one = call()
+  await send(one)
+  const other = call({
+    card_version_id: card.version,
+    request: { ...form, body: { form: [['refund', 'all']] } },
+  })
+  await send(other)
+  await forwards.drain()
+  const records = (await rowsOf(postgres, 'audit_records', merchant_id)).filter((row) =>
+    /forward/.test(row['action'] as string),
+  )
+  const told = (attempt: string) =>
+    records
+      .filter((row) => (row['reason'] as string).startsWith(attempt))
+      .map((row) => [row['action'], row['object_id'], row['actor'], row['reason'], row['result']])
+      .sort()
+  assert.deepEqual(told(one.attempt_id), [
+    [
+      'card.forward',
+      card.id,
+      'platform',
+      `${one.attempt_id} pay 0 ${connection.id} ${card.version}`,
+      'recorded',
+    ],
+    ['forward.end', card.id, 'platform', `${one.attempt_id} pay 0`, 'answered 200'],
+  ])
+  assert.deepEqual(
+    told(other.attempt_id).map(([action]) => action),
+    ['forward.end', 'forward.send'],
+  )
+  const forwardIds = (await rowsOf(postgres, 'forwards', merchant_id)).map(
+    (row) => row['forward_id'] as string,
+  )
+  const auditIds = records.map((row) => row['audit_id'] as string)
+  for (const id of forwardIds) assert.ok(auditIds.includes(id.replace('fwd_', 'aud_')))
+  assert.doesNotMatch(JSON.stringify(records), /4242424242424242|sk_test/)
+})
+
+test('SEC-18: without its audit record nothing is sent', async (t) => {
+  const psp = await startDestination(t, ok)
+  const { call, merchant_id } = await prepare(psp.url)
+  const one = call()
+  await postgres.query(
+    'coffer_vault_migrator',
+    `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no record'; end $$;
+     create trigger refuse before insert on audit_records for each row execute function refuse()`,
+  )
+  try {
+    await assert.rejects(send(one), { code: 'unavailable' })
+  } finally {
+    await postgres.query('coffer_vault_migrator', 'drop function refuse cascade')
+  }
+  assert.equal(psp.seen.length, 0)
+  assert.deepEqual(await rowsOf(postgres, 'forwards', merchant_id), [])
+  assert.equal((await send(one)).outcome, 'answered')
 })

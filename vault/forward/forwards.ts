@@ -14,6 +14,7 @@ import type { BillingAddress } from '../cards/billing-address.ts'
 import type { CardUsage } from '../cards/usage.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, unseal } from '../keys/sealed-text.ts'
+import { notRecorded } from '../reveal-records.ts'
 import type { Connections, OpenConnection } from './connections.ts'
 import type { CvcLeases } from './cvc-leases.ts'
 import * as queries from './forward-queries.ts'
@@ -110,13 +111,15 @@ export function createForwards(deps: {
       const connection = await deps.connections.open(call.merchant_id, call.connection_id)
       const wanted = marksOf(call.request as HttpRequest)
       failpoint('vault.forward.before_record')
-      const inserted = await records.add({
-        ...call,
-        needs_card: [...wanted].some((mark) => mark.startsWith('card.')),
-        forward_id: newId('forward'),
-        role,
-        request_id: requestId,
-      })
+      const inserted = await records
+        .add({
+          ...call,
+          needs_card: [...wanted].some((mark) => mark.startsWith('card.')),
+          forward_id: newId('forward'),
+          role,
+          request_id: requestId,
+        })
+        .catch(notRecorded)
       failpoint('vault.forward.after_record')
       if (inserted.verdict !== 'recorded') return alreadyRecorded(call, inserted)
 
