@@ -35,15 +35,24 @@ export function keyIdOf(keyText: string): Id<'apiKey'> {
 
 export const digestOf = (keyText: string) => hash('sha256', keyText, 'buffer')
 
+/** Told of a key that is known and not let in: a failed access, for the audit trail of its merchant. */
+export type NoteRefusedKey = (known: { merchant_id: string; key_id: string }, reason: string) => void
+
 /** The key this text is, or undefined: unknown, expired, revoked, and of the other mode look the same. */
 export async function findKey(
   relayDatabase: Database,
   mode: Mode,
   keyText: string,
+  noteRefused: NoteRefusedKey = () => {},
 ): Promise<Admitted | undefined> {
   if (!keyPattern.test(keyText) || !keyText.startsWith(prefixes[mode])) return undefined
   const row = await queries.findKnownKey(relayDatabase, keyIdOf(keyText))
-  if (row === undefined || !timingSafeEqual(row.key_hash, digestOf(keyText)) || !row.usable) return undefined
+  if (row === undefined) return undefined
+  const isRight = timingSafeEqual(row.key_hash, digestOf(keyText))
+  if (!isRight || !row.usable) {
+    noteRefused(row, isRight ? 'the key is expired or revoked' : 'not the secret of this key')
+    return undefined
+  }
   // Nothing hangs on the note: a key that is good stays good without it.
   if (row.unnoted) await queries.noteUse(relayDatabase, row.key_id).catch(() => {})
   return row

@@ -5,7 +5,7 @@ import type { Routes } from '@coffer/core/http-server.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { revokedKeys } from '@coffer/core/revocations.ts'
 import { Type } from 'typebox'
-import { findKey, type Mode } from './keys.ts'
+import { findKey, type Mode, type NoteRefusedKey } from './keys.ts'
 import { listRevokedKeys } from './queries.ts'
 import type { SignIns } from './sign-ins.ts'
 import { signServiceToken, signUserToken } from './tokens.ts'
@@ -22,6 +22,7 @@ export function internalRoutes(deps: {
   signingKey: KeyObject
   mode: Mode
   signIns: SignIns
+  noteRefusedKey: NoteRefusedKey
 }): Routes {
   return async (server) => {
     server.post(
@@ -40,7 +41,7 @@ export function internalRoutes(deps: {
       async (request) => {
         const { body } = request
         const admitted = await ('api_key' in body
-          ? findKey(deps.relayDatabase, deps.mode, body.api_key)
+          ? findKey(deps.relayDatabase, deps.mode, body.api_key, deps.noteRefusedKey)
           : deps.signIns.admit(body.person_token))
         return { token: admitted === undefined ? null : await signUserToken(deps.signingKey, admitted) }
       },

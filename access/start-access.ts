@@ -21,7 +21,7 @@ import { type ApiKeys, createApiKeys } from './api-keys/api-keys.ts'
 import * as apiKeyRoutes from './api-keys/routes.ts'
 import { type AccessApprovals, createAccessApprovals } from './approvals/approvals.ts'
 import * as approvalRoutes from './approvals/routes.ts'
-import { ensureFirstKey } from './keys.ts'
+import { ensureFirstKey, type NoteRefusedKey } from './keys.ts'
 import { createMerchants, type Merchants } from './merchants/merchants.ts'
 import * as merchantRoutes from './merchants/routes.ts'
 import { createPeople, type People } from './people.ts'
@@ -134,17 +134,27 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     folder: config.COFFER_AUDIT_FOLDER,
     log,
   })
+  // Who it was is not known, nor from where: another role was asked.
+  const unknownCaller = { actor: '', request_id: '', source_address: '' }
+  const noteRefusedKey: NoteRefusedKey = ({ merchant_id, key_id }, reason) =>
+    auditTrail.attempts.note({
+      ...{ ...unknownCaller, merchant_id, key_id, object_id: key_id, reason },
+      ...{ action: 'api_key.refused', result: 'refused' },
+    })
 
   return {
     name: 'access',
     publicRoutes: publicRoutes({ apiKeys, approvals, merchants, users }),
     internalRoutes: async (server) => {
-      await internalRoutes({ relayDatabase, signingKey, mode, signIns })(server)
+      await internalRoutes({ relayDatabase, signingKey, mode, signIns, noteRefusedKey })(server)
       await approvalRoutes.internalRoutes(approvals)(server)
       await auditTrail.internalRoutes(server)
     },
-    tokenCheck: createAccessTokenCheck({ relayDatabase, mode, signingKey, rolePublicKeys, signIns }),
+    tokenCheck: createAccessTokenCheck({
+      ...{ relayDatabase, mode, signingKey, rolePublicKeys, signIns, noteRefusedKey },
+    }),
     ready: () => database.check(),
+    noteRefused: auditTrail.noteRefused,
     warnings: auditTrail.warnings,
     async stop() {
       await expiry.stop()

@@ -16,12 +16,14 @@ const relayDatabase = postgres.open('coffer_access_relay')
 const { environment } = postgres
 
 const signingKey = createPrivateKey(environment['ACCESS_SIGNING_KEY']!)
+const refusedKeys: string[][] = []
 const check = createAccessTokenCheck({
   relayDatabase,
   mode: 'sandbox',
   signingKey,
   signIns: createSignIns({ relayDatabase, people: undefined }),
   rolePublicKeys: { vault: createPublicKey(environment['VAULT_PUBLIC_KEY']!) },
+  noteRefusedKey: (known, reason) => refusedKeys.push([known.key_id, reason]),
 })
 const assertion = () =>
   signRoleAssertion(serviceIdentity('vault', new Secret(environment['VAULT_ROLE_KEY']!)))
@@ -62,4 +64,19 @@ test('a role is no user, a user no role, and a token for another audience neithe
     await assert.rejects(async () => check.user(bearer), refused)
   for (const bearer of [key.text, key.token, forVault, ''])
     await assert.rejects(async () => check.service(bearer), refused)
+})
+
+test('a key that is known and not let in is noted with its reason, one that is not known leaves nothing', async () => {
+  const key = await newKey()
+  refusedKeys.length = 0
+  const last = key.text.at(-1) === '0' ? '1' : '0'
+  await assert.rejects(async () => check.user(`${key.text.slice(0, -1)}${last}`), refused)
+  await assert.rejects(async () => check.user(newKeyText('sandbox')), refused)
+  await check.user(key.text)
+  assert.deepEqual(refusedKeys, [[key.key_id, 'not the secret of this key']])
+  await postgres.query('coffer_access_migrator', 'update api_keys set revoked_at = now() where key_id = $1', [
+    key.key_id,
+  ])
+  await assert.rejects(async () => check.user(key.text), refused)
+  assert.deepEqual(refusedKeys[1], [key.key_id, 'the key is expired or revoked'])
 })

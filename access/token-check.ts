@@ -6,7 +6,7 @@ import { isId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { isOfAnotherIssuer, publicAudience, readToken, type ServiceToken } from '@coffer/core/tokens.ts'
 import { jwtVerify } from 'jose'
-import { type Admitted, findKey, findKeyById, type Mode } from './keys.ts'
+import { type Admitted, findKey, findKeyById, type Mode, type NoteRefusedKey } from './keys.ts'
 import type { SignIns } from './sign-ins.ts'
 
 export function createAccessTokenCheck(deps: {
@@ -15,6 +15,7 @@ export function createAccessTokenCheck(deps: {
   signingKey: KeyObject
   signIns: SignIns
   rolePublicKeys: Record<string, KeyObject>
+  noteRefusedKey: NoteRefusedKey
 }): TokenCheck {
   const { relayDatabase, mode, signIns } = deps
   const publicKey = createPublicKey(deps.signingKey)
@@ -28,7 +29,7 @@ export function createAccessTokenCheck(deps: {
   }
 
   function admit(bearer: string): Promise<Admitted | undefined> {
-    if (bearer.startsWith('sk_')) return findKey(relayDatabase, mode, bearer)
+    if (bearer.startsWith('sk_')) return findKey(relayDatabase, mode, bearer, deps.noteRefusedKey)
     return isOfAnotherIssuer(bearer) ? signIns.admit(bearer) : keyOfToken(bearer)
   }
 

@@ -1,10 +1,13 @@
 /** What a zone does for its audit trail beside writing it: sealing, checkpoints, and reading for the platform. */
+import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { auditRoutes } from './audit.ts'
+import { type Attempts, gatherAttempts } from './audit-attempts.ts'
 import { type Checkpoint, createCheckpointSigner } from './audit-chain.ts'
 import { openCheckpointFile } from './audit-checkpoint-file.ts'
 import { listCheckpoints } from './audit-seal-queries.ts'
 import { startSealer } from './audit-sealer.ts'
+import { callerOf } from './caller.ts'
 import { ed25519PrivateKey, text } from './config.ts'
 import type { Routes } from './http-server.ts'
 import type { Log } from './log.ts'
@@ -29,7 +32,8 @@ const checkpointQuery = Type.Object(
   { after: Type.Integer({ minimum: 0 }), limit: Type.Integer({ minimum: 1, maximum: 1_000 }) },
   { additionalProperties: false },
 )
-export const checkpointPage = Type.Object({ data: Type.Array(auditCheckpoint) })
+const checkpointPage = Type.Object({ data: Type.Array(auditCheckpoint) })
+export type CheckpointPage = Static<typeof checkpointPage>
 
 /** Zones may share a listener: each has a path of its own. */
 export const checkpointsPath = (zone: string) => `/internal/${zone}-audit-checkpoints`
@@ -39,7 +43,7 @@ export async function findCheckpoints(
   database: Database,
   after: number,
   limit: number,
-): Promise<Static<typeof checkpointPage>> {
+): Promise<CheckpointPage> {
   const found = await listCheckpoints(database, BigInt(after), limit)
   const data = found.map(({ checkpoint, signature }) => {
     const { zone, sequence, hash, at } = JSON.parse(checkpoint) as Checkpoint
@@ -50,6 +54,8 @@ export async function findCheckpoints(
 
 export type AuditTrail = {
   internalRoutes: Routes
+  attempts: Attempts
+  noteRefused(request: FastifyRequest, status: number): void
   warnings(): string[]
   /** Seals what is left. To be stopped when nothing writes any more, while the databases are still open. */
   stop(): Promise<void>
@@ -66,6 +72,7 @@ export function startAuditTrail(deps: {
   const { zone, database, relayDatabase, log } = deps
   const signer = createCheckpointSigner(zone, deps.key)
   const file = openCheckpointFile(deps.folder, zone)
+  const attempts = gatherAttempts({ zone, database, log })
   const sealer = startSealer({ zone, relayDatabase, signer, file, log })
   return {
     async internalRoutes(server) {
@@ -79,7 +86,24 @@ export function startAuditTrail(deps: {
         (request) => findCheckpoints(database, request.body.after, request.body.limit),
       )
     },
+    attempts,
+    noteRefused(request, status) {
+      const reason = `${request.method} ${request.routeOptions.url} answered ${status}`
+      const object_id = objectOf(request.params)
+      const attempt = { ...callerOf(request), action: 'request.refused' as const, object_id, reason }
+      attempts.note({ ...attempt, result: 'refused' })
+    },
     warnings: sealer.warnings,
-    stop: sealer.stop,
+    async stop() {
+      await attempts.stop()
+      await sealer.stop()
+    },
   }
+}
+
+/** The id in the path where it is one of ours by its form: what else may stand there is for no record. */
+function objectOf(params: unknown): string {
+  const { id } = (params ?? {}) as { id?: unknown }
+  const isId = typeof id === 'string' && /^[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26,36}$/.test(id)
+  return isId && !/[0-9]{13}/.test(id) ? id : ''
 }

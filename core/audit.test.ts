@@ -23,8 +23,9 @@ async function seed(zone: Zone, merchantId: string, count: number): Promise<stri
        source_address, reason, result)
      select $1, audit_id, $3::timestamptz + (place - 1) * interval '1 second', 'ada', 'key_1',
        case when place % 10 = 0 then 'card.reveal' else 'card.create' end,
-       case when place % 3 = 0 then 'card_of_' || $1 else 'card_' || place end, 'req_1', '127.0.0.1',
-       case when place % 10 = 0 then 'a reason' end, 'done'
+       case when place % 3 = 0 then 'card_of_' || $1 else 'card_' || place end,
+       case when place = 17 then 'req_17' else 'req_1' end, '127.0.0.1',
+       case when place % 10 = 0 then 'a reason' end, case when place % 20 = 1 then 'refused' else 'done' end
      from unnest($2::text[]) with ordinality as seeded (audit_id, place)`,
     [merchantId, ids, new Date(startMs)],
   )
@@ -36,6 +37,8 @@ const queryOf = (merchantId: string, fields: Partial<AuditQuery> = {}): AuditQue
   action: null,
   actor: null,
   object_id: null,
+  request_id: null,
+  result: null,
   from: null,
   to: null,
   cursor: null,
@@ -93,6 +96,8 @@ test('a filter gives what it names: action, actor, object, and a time from which
   assert.deepEqual(await placesOf({ object_id: card, from: at(47) }), [60, 57, 54, 51, 48])
   assert.deepEqual(await placesOf({ object_id: card, action: 'card.reveal' }), [60, 30])
   assert.deepEqual(await placesOf({ object_id: 'card_1' }), [1])
+  assert.deepEqual(await placesOf({ request_id: 'req_17' }), [17])
+  assert.deepEqual(await placesOf({ result: 'refused' }), [41, 21, 1])
   assert.deepEqual(await placesOf({ from: at(10), to: at(13) }), [13, 12, 11])
   assert.deepEqual(await placesOf({ from: at(58) }, 1_000), [60, 59])
   assert.deepEqual(await placesOf({ to: at(0) }), [])

@@ -18,6 +18,8 @@ export const auditQuery = Type.Object(
     action: text,
     actor: text,
     object_id: text,
+    request_id: text,
+    result: text,
     from: moment,
     to: moment,
     /** An id: what is asked for is older. */
@@ -76,6 +78,7 @@ const auditText = (byObject: string) => `
     select * from scanned
     where ($5::text is null or action = $5) and ($6::text is null or actor = $6)
       and ($7::timestamptz is null or at >= $7) and ($8::timestamptz is null or at < $8)
+      and ($10::text is null or request_id = $10) and ($11::text is null or result = $11)
     order by audit_id desc limit $9
   )
   select bounds.*, found.* from bounds left join found on true order by found.audit_id desc`
@@ -87,11 +90,12 @@ export async function findAuditRecords(
   query: AuditQuery,
 ): Promise<AuditPage> {
   const { object_id } = query
-  const isFiltered = [query.action, query.actor, query.from, query.to].some((filter) => filter !== null)
+  const filters = [query.action, query.actor, query.from, query.to, query.request_id, query.result]
+  const isFiltered = filters.some((filter) => filter !== null)
   const scanMax = isFiltered ? scannedMax : query.limit
   const rows = await database.read<FoundRow>([query.merchant_id], {
     name: object_id === null ? 'find_audit_records' : 'find_audit_records_of_object',
-    text: auditText(object_id === null ? '' : 'and object_id = $10'),
+    text: auditText(object_id === null ? '' : 'and object_id = $12'),
     values: [
       query.merchant_id,
       highest(query),
@@ -102,6 +106,8 @@ export async function findAuditRecords(
       query.from,
       query.to,
       query.limit,
+      query.request_id,
+      query.result,
       ...(object_id === null ? [] : [object_id]),
     ],
   })

@@ -216,6 +216,8 @@ export async function mount(
   routes: Routes,
   check: TokenCheck,
   limits?: RateLimits,
+  /** Told of what a caller who is known was not let do: a failed access, as the audit trail has to hold. */
+  noteRefused?: (request: FastifyRequest, status: number) => void,
 ): Promise<void> {
   const plugin: FastifyPluginAsync = async (scoped) => {
     scoped.addHook('onRequest', (request, _reply, done) => {
@@ -226,9 +228,21 @@ export async function mount(
       if (authorized === undefined) return done()
       authorized.then(() => done(), done)
     })
+    if (noteRefused !== undefined)
+      scoped.addHook('onResponse', (request, reply, done) => {
+        if (isRefused(request, reply.statusCode)) noteRefused(request, reply.statusCode)
+        done()
+      })
     await routes(scoped as unknown as Server)
   }
   await server.register(plugin)
+}
+
+/** Whoever asks for a secret that he does not get, and whoever may not ask. */
+function isRefused(request: FastifyRequest, status: number): boolean {
+  if (status < 400 || status >= 500 || request.user === undefined) return false
+  const { access } = request.routeOptions.config
+  return status === 403 || (access !== undefined && 'scope' in access && access.scope === 'cards:reveal')
 }
 
 /** Without a promise where the token is known already, which is nearly always. */
@@ -242,10 +256,10 @@ function authorize(
   if (bearer === undefined) throw new Failure('unauthenticated')
   if ('scope' in access) {
     const admit = (user: UserToken) => {
+      request.user = user
       if (!user.scopes.has(access.scope))
         throw new Failure('forbidden', { detail: `This operation needs the scope ${access.scope}.` })
       limits?.admitKey(user, rateClassOf(request.method, access.scope))
-      request.user = user
     }
     const user = check.user(bearer)
     return user instanceof Promise ? user.then(admit) : (admit(user) as undefined)

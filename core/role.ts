@@ -1,4 +1,5 @@
 /** What every `start-<role>.ts` gives: routes for somebody else to listen for, and a way to stop. */
+import type { FastifyRequest } from 'fastify'
 import type { Routes, TokenCheck } from './http-server.ts'
 
 export type Role = {
@@ -8,6 +9,8 @@ export type Role = {
   tokenCheck: TokenCheck
   /** @throws Failure naming what is missing, while the role cannot serve. */
   ready(): Promise<void>
+  /** Keeps a request that was refused in the audit trail. */
+  noteRefused(request: FastifyRequest, status: number): void
   /** What an operator must know of though the role can serve, such as an export that fails. */
   warnings(): string[]
   /** Ends background work, waits for what was accepted, closes connections. */

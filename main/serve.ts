@@ -84,7 +84,7 @@ export async function serve(
         : createServer(log, { ...common, body_bytes_max: publicBodyBytesMax })
     for (const role of started) {
       await mount(internal, role.internalRoutes, role.tokenCheck)
-      await mount(open, role.publicRoutes, role.tokenCheck, limits)
+      await mount(open, role.publicRoutes, role.tokenCheck, limits, role.noteRefused)
     }
     // Beside the platform, so that a separate vault serves cards and nothing else.
     if (names.includes('platform')) await mount(open, referenceRoutes, nobody, limits)

@@ -2,6 +2,7 @@
 import { createSecretKey } from 'node:crypto'
 import { loadConnectors } from '@coffer/connectors/directory.ts'
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
+import type { Attempts } from '@coffer/core/audit-attempts.ts'
 import { auditFolderSetting, auditKeySetting, startAuditTrail } from '@coffer/core/audit-trail.ts'
 import { type ConfigOf, integer, secret, secretKey, url } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
@@ -62,6 +63,7 @@ export function publicRoutes(parts: {
   database: Database
   vault: InternalClient
   access: InternalClient
+  attempts: Attempts
 }): Routes {
   return async (server) => {
     await paymentRoutes.publicRoutes(parts.payments, parts.byHand)(server)
@@ -147,10 +149,12 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       database,
       vault,
       access: access.internal,
+      attempts: auditTrail.attempts,
     }),
     internalRoutes: auditTrail.internalRoutes,
     tokenCheck: access.tokenCheck,
     ready: () => database.check(),
+    noteRefused: auditTrail.noteRefused,
     warnings: auditTrail.warnings,
     async stop() {
       await payments.drain()

@@ -29,7 +29,12 @@ async function newMerchant(owner: string) {
 }
 type Merchant = Awaited<ReturnType<typeof newMerchant>>
 
-async function auditOf({ send }: Merchant, query = ''): Promise<AuditRecord[]> {
+/** But for those of looking into it and of sending to a PSP, whose order is no one's. */
+async function auditOf(merchant: Merchant, query = ''): Promise<AuditRecord[]> {
+  return (await wholeAuditOf(merchant, query)).filter(({ action }) => !/forward|audit[.]read/.test(action))
+}
+
+async function wholeAuditOf({ send }: Merchant, query = ''): Promise<AuditRecord[]> {
   const all: AuditRecord[] = []
   for (let cursor: string | null = ''; cursor !== null; ) {
     const answer: { status: number; text: string } = await send('GET', `/v1/audit?${query}${cursor}`)
@@ -88,8 +93,53 @@ test('SEC-18: who did what stands in one list, newest first, whichever zone did 
   assert.match(reveal.request_id, /^req_/)
   assert.ok(Math.abs(Date.parse(reveal.at) - Date.now()) < 120_000)
   assert.doesNotMatch(JSON.stringify(records), /4242424242424242|sk_test/)
-  // Reading it is not recorded.
   assert.equal((await auditOf(one)).length, expected.length)
+})
+
+test('SEC-18: what left for a PSP is in the list, by its card, with its result', async () => {
+  const forwards = await within(20_000, 'the ends of the forwards are not there', async () => {
+    const found = (await wholeAuditOf(one, `object=${card}`)).filter(({ action }) => /forward/.test(action))
+    const isEnded = found.filter(({ action }) => action === 'forward.end').length === found.length / 2
+    return isEnded && found.length > 0 ? found : undefined
+  })
+  assert.ok(forwards.some(({ action }) => action === 'card.forward'))
+  for (const { zone, actor, action, reason, result } of forwards) {
+    assert.deepEqual([zone, actor], ['vault', 'platform'])
+    assert.match(reason!, /^att_/)
+    assert.match(result, action === 'forward.end' ? /^answered 200$/ : /^recorded$/)
+  }
+})
+
+test('checkpoints of every zone are listed for the operator, and for nobody else', async () => {
+  assertProblem(await one.send('GET', '/v1/audit/checkpoints?zone=vault'), { status: 403, code: 'forbidden' })
+  for (const zone of ['access', 'vault', 'platform']) {
+    const listed = await within(30_000, `${zone} has no checkpoint`, async () => {
+      const answer = await call(operator, 'GET', `/v1/audit/checkpoints?zone=${zone}&limit=1`)
+      const page = JSON.parse(answer.text) as Page<Record<string, unknown>>
+      return page.data.length > 0 ? page : undefined
+    })
+    const [first] = listed!.data
+    assert.deepEqual([first!['object'], first!['zone']], ['audit_checkpoint', zone])
+    const signed = JSON.parse(first!['checkpoint'] as string)
+    assert.deepEqual([signed.sequence, signed.hash], [first!['sequence'], first!['hash']])
+    const next = await call(
+      operator,
+      'GET',
+      `/v1/audit/checkpoints?zone=${zone}&cursor=${listed!.next_cursor}`,
+    )
+    for (const { sequence } of (JSON.parse(next.text) as Page<{ sequence: number }>).data)
+      assert.ok(sequence > signed.sequence)
+  }
+  for (const [query, param] of [
+    ['', 'zone'],
+    ['zone=other', 'zone'],
+    ['zone=vault&cursor=x', 'cursor'],
+  ])
+    assertProblem(await call(operator, 'GET', `/v1/audit/checkpoints?${query}`), {
+      status: 400,
+      code: 'invalid_request',
+      param: param!,
+    })
 })
 
 test('pages of any size hold the same, and filters the part they name', async () => {
@@ -110,6 +160,53 @@ test('pages of any size hold the same, and filters the part they name', async ()
     all.filter((record) => record.at >= all[3]!.at),
   )
   assert.deepEqual(await auditOf(one, 'to=1970-01-01T00:00:00Z'), [])
+})
+
+test('SEC-18: refused requests, refused keys and looks into the trail are in it, however often they come, once', async () => {
+  const body = { name: 'Reader', owner: 'grace', scopes: ['cards:read'] }
+  const { id, secret_key } = (await one.send('POST', '/v1/api_keys', { body })).body
+  for (let times = 0; times < 20; times++)
+    assertProblem(
+      await call(secret_key, 'POST', `/v1/cards/${card}/reveal`, { body: { reason: 'curious' } }),
+      {
+        status: 403,
+        code: 'forbidden',
+      },
+    )
+  const wrong = `${secret_key.slice(0, -1)}${secret_key.endsWith('0') ? '1' : '0'}`
+  assertProblem(await call(wrong, 'GET', '/v1/cards'), { status: 401, code: 'unauthenticated' })
+  const missing = newId('card')
+  assertProblem(await one.send('POST', `/v1/cards/${missing}/reveal`, { body: { reason: 'a try' } }), {
+    status: 404,
+    code: 'not_found',
+  })
+  const [refused, read] = await within(20_000, 'they are not there', async () => {
+    const found = await wholeAuditOf(one, 'result=refused')
+    const looks = await wholeAuditOf(one, 'action=audit.read')
+    const zones = new Set(found.map(({ zone }) => zone))
+    return zones.has('access') && zones.has('vault') && looks.length > 0 ? [found, looks] : undefined
+  })
+  const told = refused!.map(({ zone, action, key_id, object_id, actor }) => [
+    zone,
+    action,
+    key_id,
+    object_id,
+    actor,
+  ])
+  for (const one_of_them of [
+    ['vault', 'request.refused', id, card, 'grace'],
+    ['access', 'api_key.refused', id, id, ''],
+    ['vault', 'request.refused', one.id, missing, 'ada'],
+  ])
+    assert.ok(
+      told.some((each) => each.join() === one_of_them.join()),
+      `${one_of_them} in ${JSON.stringify(told)}`,
+    )
+  // At most a record for each time they are written.
+  const repeated = refused!.filter(({ key_id, action }) => key_id === id && action === 'request.refused')
+  assert.ok(repeated.length <= 2, JSON.stringify(repeated))
+  assert.match(repeated[0]!.reason!, /^POST \/v1\/cards\/:id\/reveal answered 403/)
+  assert.deepEqual([read![0]!.zone, read![0]!.actor, read![0]!.result], ['platform', 'ada', 'done'])
 })
 
 test("SEC-13: another merchant's trail is not there, whatever is asked for", async () => {

@@ -53,6 +53,22 @@ test('the guide names every series of ours, and none that is not there', async (
   assert.deepEqual(ours.sort(), told.sort())
 })
 
+test('SEC-38: the alert rules name series that are there, before anything has failed', async () => {
+  const rules = readFileSync(join(import.meta.dirname, '..', 'docs', 'alert-rules.yml'), 'utf8')
+  const alerted = new Set([...rules.matchAll(/^ +expr: .*?(coffer_\w+)/gm)].map((match) => match[1]!))
+  assert.ok(alerted.size >= 5)
+  const { names, series } = parseExposition(await read())
+  for (const name of alerted) assert.ok(names.has(name), name)
+  // An increase is seen only of what was there before.
+  const failures = series.filter(({ name }) => name === 'coffer_audit_failures_total')
+  assert.deepEqual(
+    failures.map(({ labels }) => [labels['zone'], labels['step']]),
+    ['access', 'vault', 'platform'].flatMap((zone) =>
+      ['record', 'attempt', 'seal', 'checkpoint', 'export'].map((step) => [zone, step]),
+    ),
+  )
+})
+
 test('promtool finds nothing to say about a series of ours', async (t) => {
   const metrics = await read()
   const checked = spawnSync('promtool', ['check', 'metrics'], { input: metrics, encoding: 'utf8' })

@@ -216,6 +216,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await database.check()
       keyring.ready()
     },
+    noteRefused: auditTrail.noteRefused,
     warnings: auditTrail.warnings,
     async stop() {
       clearInterval(sweep)
