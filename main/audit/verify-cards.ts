@@ -14,6 +14,8 @@ export type CardHashes = {
   /** Of the versions that still have a number, oldest first. */
   version_ids: string[]
   version_hashes: Buffer[]
+  /** What was written last when the data key of a version was replaced; null where it never was. */
+  rewritten_hashes: (Buffer | null)[]
   /** What the trail says was written for this card, newest first; without what was only read. */
   written_hashes: Buffer[]
   /** Whether the trail has the bytes of its first version: an import has one record for many cards. */
@@ -26,18 +28,24 @@ const batchMax = 1_000
 export function cardProblem(card: CardHashes): string | undefined {
   const written = card.written_hashes.map((hash) => hash.toString('hex'))
   const stored = card.version_hashes.map((hash) => hash.toString('hex'))
-  if (written.length === 0) return stored.length === 0 ? undefined : 'unknown'
+  const rewritten = card.rewritten_hashes.map((hash) => hash?.toString('hex'))
+  const isRewritten = (index: number) => rewritten[index] !== undefined
+  if (written.length === 0 && !stored.some((_hash, index) => isRewritten(index)))
+    return stored.length === 0 ? undefined : 'unknown'
   const newestId = card.version_ids.at(-1)
   // Where its number is gone, so are those of all its versions.
   if (newestId === undefined) return undefined
   if (newestId !== card.card_version_id)
     return `It points to ${card.card_version_id}, which is not its newest version.`
-  const current = stored.at(-1)!
-  // What was written for other versions, such as when their data key was replaced, says nothing of this one.
+  const newest = stored.length - 1
+  // What was written for other versions says nothing of this one.
   const others = new Set(stored.slice(0, -1))
-  if (written.find((hash) => !others.has(hash)) !== current)
-    return 'Its encrypted number is not the one that was written last.'
-  const unknown = stored.findIndex((hash) => !written.includes(hash))
+  const lastWritten = rewritten[newest] ?? written.find((hash) => !others.has(hash)) ?? stored[newest]
+  if (lastWritten !== stored[newest]) return 'Its encrypted number is not the one that was written last.'
+  const changed = stored.findIndex((hash, index) => isRewritten(index) && rewritten[index] !== hash)
+  if (changed >= 0)
+    return `The encrypted number of ${card.version_ids[changed]} is not the one that was written last.`
+  const unknown = stored.findIndex((hash, index) => !isRewritten(index) && !written.includes(hash))
   if (unknown >= 0 && card.has_creation)
     return `The encrypted number of ${card.version_ids[unknown]} was never written.`
   return undefined
@@ -86,8 +94,13 @@ function readCards(
       select card.*, version.*, trail.* from card
       cross join lateral (
         select coalesce(array_agg(card_version_id order by card_version_id), '{}') as version_ids,
-          coalesce(array_agg(ciphertext_hash order by card_version_id), '{}') as version_hashes
-        from card_version_hashes stored
+          coalesce(array_agg(stored.ciphertext_hash order by card_version_id), '{}') as version_hashes,
+          coalesce(array_agg(rewritten.ciphertext_hash order by card_version_id), '{}') as rewritten_hashes
+        from card_version_hashes stored left join lateral (
+          select ciphertext_hash from audit_records record
+          where record.object_id = stored.card_version_id and record.merchant_id = stored.merchant_id
+            and action = 'card_version.reencrypt'
+          order by audit_id desc limit 1) rewritten on true
         where stored.merchant_id = card.merchant_id and stored.card_id = card.card_id) version
       cross join lateral (
         select coalesce(array_agg(ciphertext_hash order by audit_id desc), '{}') as written_hashes,

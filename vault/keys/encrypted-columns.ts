@@ -23,6 +23,8 @@ export type EncryptedTable = {
   columns: readonly { column: string; place: (row: SealedRow) => Place }[]
   /** Which object of the audit trail a row is: `<object>.reencrypt`. */
   object: string
+  /** True where what is encrypted may be replaced. The service turns those, and the relay those that never change. */
+  changes: boolean
   /** Of the first column's text, what has a fingerprint; without it none has. */
   numberOf?: (text: string) => string | null
 }
@@ -33,6 +35,7 @@ export const encryptedTables: readonly EncryptedTable[] = [
     key: ['card_id', 'card_version_id'],
     columns: [{ column: 'number_encrypted', place: (row) => cardNumberPlace(row as never) }],
     object: 'card_version',
+    changes: false,
     numberOf: (text) => text,
   },
   {
@@ -40,6 +43,7 @@ export const encryptedTables: readonly EncryptedTable[] = [
     key: ['token_id'],
     columns: [{ column: 'data_encrypted', place: (row) => tokenDataPlace(row as never) }],
     object: 'token',
+    changes: false,
     numberOf: (text) => accountOf(tokenDataOf(text)),
   },
   {
@@ -47,6 +51,7 @@ export const encryptedTables: readonly EncryptedTable[] = [
     key: ['connection_id'],
     columns: [{ column: 'secret_encrypted', place: (row) => connectionSecretPlace(row as never) }],
     object: 'connection',
+    changes: true,
   },
   {
     table: 'destinations',
@@ -59,6 +64,25 @@ export const encryptedTables: readonly EncryptedTable[] = [
       },
     ],
     object: 'destination',
+    changes: true,
+  },
+  {
+    table: 'imports',
+    key: ['import_id'],
+    columns: [
+      { column: 'file_key_encrypted', place: (row) => fileKeyPlace(row.merchant_id, row['import_id']!) },
+    ],
+    object: 'import',
+    changes: true,
+  },
+  {
+    table: 'import_keys',
+    key: ['algorithm'],
+    columns: [
+      { column: 'private_key_encrypted', place: (row) => importKeyPlace(row.merchant_id, row['algorithm']!) },
+    ],
+    object: 'import_key',
+    changes: false,
   },
   {
     table: 'imports',

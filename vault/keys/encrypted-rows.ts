@@ -33,23 +33,26 @@ export async function walkRows(
 export const keyOf = ({ key }: EncryptedTable, { row }: WalkedRow): string[] => key.map((name) => row[name]!)
 
 /**
- * Puts new bytes and the name of their key in place of what was read, unless the row is under another key by now or
- * was emptied. The audit record keeps the hash of the new bytes, so that the row is still known as what was written.
+ * Puts new bytes and the name of their key in place of what was read, unless the row is under another key by now, was
+ * emptied, or has changed. The audit record keeps the hash of the new bytes, so that the row is still known as what was written.
  */
 export function reencryptStatement(
-  { table, key, columns, object }: EncryptedTable,
-  { row }: WalkedRow,
+  { table, key, columns, object, changes }: EncryptedTable,
+  { row, sealed: before }: WalkedRow,
   dataKeyId: string,
   sealed: (Buffer | null)[],
 ): Statement {
   const names = key.map((name, index) => `${name} = $${index + 5}`).join(' and ')
   const first = 5 + key.length
   const assignments = columns.map(({ column }, index) => `${column} = $${first + index}`).join(', ')
+  const behind = first + columns.length
+  const isSame = columns.map(({ column }, index) => ` and ${column} is not distinct from $${behind + index}`)
   return {
     name: `reencrypt_${table}`,
     text: `with changed as (
              update ${table} set data_key_id = $2, ${assignments}
-             where merchant_id = $1 and ${names} and data_key_id = $3 returning data_key_id
+             where merchant_id = $1 and ${names} and data_key_id = $3${changes ? isSame.join('') : ''}
+             returning data_key_id
            )
            insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
              source_address, result, ciphertext_hash)
@@ -63,6 +66,7 @@ export function reencryptStatement(
       newId('audit'),
       ...key.map((name) => row[name]),
       ...sealed,
+      ...(changes ? before : []),
     ],
   }
 }

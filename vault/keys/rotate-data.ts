@@ -99,7 +99,8 @@ async function reencrypt(deps: RotationDeps, table: EncryptedTable, due: WalkedR
     else statements.push(reencryptStatement(table, walked, sealed.data_key_id, sealed.bytes))
   }
   if (statements.length === 0) return { changed: 0, errors }
-  const results = await deps.relayDatabase.commitAll([due[0]!.row.merchant_id], statements)
+  const database = table.changes ? deps.database : deps.relayDatabase
+  const results = await database.commitAll([due[0]!.row.merchant_id], statements)
   return { changed: results.filter((rows) => rows.length > 0).length, errors }
 }
 
