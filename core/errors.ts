@@ -144,6 +144,11 @@ export const failures = {
     title: 'The file of the export is not ready yet, or was removed.',
     retryable: true,
   },
+  keys_destroyed: {
+    status: 410,
+    title: "The keys of this merchant's data were destroyed.",
+    retryable: false,
+  },
   request_too_large: { status: 413, title: 'The request is too large.', retryable: false },
   unsupported_media_type: {
     status: 415,

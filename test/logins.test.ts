@@ -82,12 +82,15 @@ test("SEC-15: the vault's relay sees the outbox, what is due to be removed, and 
     // It turns the keys: those are wrapped, and what they encrypt it may replace and not read.
     key_state: 'select update',
     key_holders: 'select insert update delete',
-    key_rotations: 'select update',
+    key_rotations: 'select insert update',
     data_keys: 'select update',
     fingerprint_keys: 'select insert update',
     instruments: 'select delete',
-    connections: 'select update',
-    destinations: 'select update',
+    import_keys: 'select update',
+    imports: 'select update',
+    exports: 'select update',
+    key_destructions: 'select update',
+    superseded_versions: 'select delete',
   })
   for (const table of ['cards', 'card_versions', 'tokens', 'instruments', 'connections', 'forwards'])
     await assert.rejects(postgres.query(login, `select * from ${table}`), denied, table)
@@ -158,6 +161,7 @@ test("SEC-15: the vault's service cannot change what is append-only, and removes
     'update data_keys set superseded_at = null',
     'update key_state set generation = 0',
     `update key_rotations set state = 'finished'`,
+    `update key_destructions set state = 'destroyed'`,
     `update key_checks set check_value = ''`,
     `update idempotency_records set response_body = ''`,
     `update forwards set attempt_id = 'att_x'`,

@@ -32,12 +32,9 @@ import { createExchange } from './forward/requests/exchange.ts'
 import { createForwardRequests, type ForwardRequests } from './forward/requests/forward-requests.ts'
 import * as forwardRequestRoutes from './forward/requests/routes.ts'
 import * as forwardRoutes from './forward/routes.ts'
-import { type Census, createCensus } from './keys/census.ts'
-import { followKeyNotices } from './keys/key-notices.ts'
+import { type KeyWork, keyWorkSettings, startKeyWork } from './keys/key-work.ts'
 import { openKeyring } from './keys/keyring.ts'
 import { cacheLimitsOf, keyConfigProblems, keySettings, openWrappingKeys } from './keys/provider.ts'
-import { startRotating } from './keys/rotating.ts'
-import { createRotations, type Rotations } from './keys/rotations.ts'
 import * as keyRoutes from './keys/routes.ts'
 import * as unsealRoutes from './keys/unseal-routes.ts'
 import { createUnsealing, type Unsealing } from './keys/unsealing.ts'
@@ -59,11 +56,7 @@ export const settings = {
     fallback: 90,
   }),
   ...keySettings,
-  VAULT_KEY_ROTATION_ROWS_PER_SECOND: integer('rows that a rotation of keys may do in a second', {
-    min: 1,
-    max: 100_000,
-    fallback: 1_000,
-  }),
+  ...keyWorkSettings,
   VAULT_ROLE_KEY: roleKeySetting('vault'),
   VAULT_AUDIT_KEY: auditKeySetting('vault'),
   COFFER_AUDIT_FOLDER: auditFolderSetting,
@@ -85,8 +78,7 @@ export function publicRoutes(parts: {
   cardPolicies: CardPolicies
   connections: Connections
   destinations: Destinations
-  rotations: Rotations
-  census: Census
+  keyWork: KeyWork
   forwardRequests: ForwardRequests
   transfer: Transfer
   unsealing: Unsealing
@@ -99,7 +91,7 @@ export function publicRoutes(parts: {
     await tokenRoutes.publicRoutes(parts.tokens)(server)
     await forwardRoutes.publicRoutes(parts.connections)(server)
     await destinationRoutes.publicRoutes(parts.destinations)(server)
-    await keyRoutes.publicRoutes(parts)(server)
+    await keyRoutes.publicRoutes(parts.keyWork)(server)
     await forwardRequestRoutes.publicRoutes(parts.forwardRequests)(server)
     await transferRoutes(parts.transfer)(server)
     await unsealRoutes.publicRoutes(parts.unsealing)(server)
@@ -157,20 +149,16 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
 
-  const wrappingKeyId = () => wrappingKeys.currentId()
-  const keyNotices = await followKeyNotices({ relayDatabase, keyring, wrappingKeyId, log })
-  const rotating = startRotating({
+  const keyWork = await startKeyWork({
     database,
     relayDatabase,
     keyring,
     wrappingKeys,
-    holder: keyNotices.holder,
-    rows_per_second: config.VAULT_KEY_ROTATION_ROWS_PER_SECOND,
+    approvals,
+    config,
+    clock: systemClock,
     log,
   })
-  const rotations = createRotations({ database, keyring, clock: systemClock })
-  const census = createCensus({ database, relayDatabase, wrappingKeys })
-
   const transfer = openTransfer({ ...cardsDeps, relayDatabase, approvals, log }, config)
 
   const expiry = startExpiry(relayDatabase, log)
@@ -200,8 +188,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       tokens,
       connections,
       destinations,
-      rotations,
-      census,
+      keyWork,
       forwardRequests,
       transfer,
       unsealing,
@@ -222,8 +209,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       clearInterval(sweep)
       await transfer.stop()
       await Promise.all([cards.drain(), cardChanges.drain(), tokens.drain(), forwards.drain()])
-      await rotating.stop()
-      await keyNotices.stop()
+      await keyWork.stop()
       await Promise.all([forwardRequests.drain(), revealRecords.drain()])
       await usage.drain()
       await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop(), keyring.stop()])

@@ -10,7 +10,7 @@ import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
 import { refuseCardNumberIn } from '../cards/validation.ts'
-import type { Keyring } from '../keys/keyring.ts'
+import { type DataKey, isKeysDestroyed, type Keyring } from '../keys/keyring.ts'
 import { connectionSecretPlace, seal, unseal } from '../keys/sealed-text.ts'
 import * as queries from './connection-queries.ts'
 import { checkBaseUrl } from './destination.ts'
@@ -33,10 +33,19 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
     return { data_key_id: dataKey.data_key_id, secret_encrypted: seal(dataKey, place, secret) }
   }
 
+  /** Without its secret a connection is none. */
+  async function openKey(merchantId: string, dataKeyId: string): Promise<DataKey> {
+    try {
+      return await deps.keyring.forDecryption(merchantId, dataKeyId)
+    } catch (error) {
+      throw isKeysDestroyed(error) ? new Failure('connection_not_found', { cause: error }) : error
+    }
+  }
+
   async function load(merchantId: string, connectionId: string): Promise<OpenConnection> {
     const row = await queries.findConnection(deps.database, merchantId, connectionId)
     if (row === undefined) throw new Failure('connection_not_found')
-    const dataKey = await deps.keyring.forDecryption(merchantId, row.data_key_id)
+    const dataKey = await openKey(merchantId, row.data_key_id)
     return {
       connection_id: row.connection_id,
       origin: checkBaseUrl(row.base_url, deps.allowLoopback),

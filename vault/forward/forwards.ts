@@ -12,7 +12,7 @@ import { histogram } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { BillingAddress } from '../cards/billing-address.ts'
 import type { CardUsage } from '../cards/usage.ts'
-import type { Keyring } from '../keys/keyring.ts'
+import { isKeysDestroyed, type Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, unseal } from '../keys/sealed-text.ts'
 import { notRecorded } from '../reveal-records.ts'
 import type { Connections, OpenConnection } from './connections.ts'
@@ -125,7 +125,8 @@ export function createForwards(deps: {
 
       const filled = await fill(call, connection, inserted, wanted).catch((error: unknown) => {
         deps.cvcLeases.giveBack(call, call.attempt_id)
-        if (error instanceof MarkError) return { outcome: 'not_sent' as const, reason: error.message }
+        if (error instanceof MarkError || isKeysDestroyed(error))
+          return { outcome: 'not_sent' as const, reason: (error as Error).message }
         end(call, { outcome: 'not_sent', reason: 'the request could not be filled' })
         throw error
       })

@@ -85,27 +85,12 @@ export const encryptedTables: readonly EncryptedTable[] = [
     changes: false,
   },
   {
-    table: 'imports',
-    key: ['import_id'],
-    columns: [
-      { column: 'file_key_encrypted', place: (row) => fileKeyPlace(row.merchant_id, row['import_id']!) },
-    ],
-    object: 'import',
-  },
-  {
-    table: 'import_keys',
-    key: ['algorithm'],
-    columns: [
-      { column: 'private_key_encrypted', place: (row) => importKeyPlace(row.merchant_id, row['algorithm']!) },
-    ],
-    object: 'import_key',
-  },
-  {
     table: 'exports',
     key: ['export_id'],
     columns: [
       { column: 'file_key_encrypted', place: (row) => fileKeyPlace(row.merchant_id, row['export_id']!) },
     ],
     object: 'export',
+    changes: false,
   },
 ]

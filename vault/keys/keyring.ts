@@ -4,6 +4,7 @@
  * when it has not opened them anew for as long as keys are kept.
  */
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { Failure } from '@coffer/core/errors.ts'
 import { type Id, newId } from '@coffer/core/ids.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -48,7 +49,7 @@ export type KeyringDeps = {
 }
 
 /** What a route that needs keys can answer. */
-export const keyFailures = ['vault_sealed', 'keys_unavailable'] as const
+export const keyFailures = ['vault_sealed', 'keys_unavailable', 'keys_destroyed'] as const
 
 /** A revoked key is used nowhere any more within this time. */
 const trustMs = 5_000
@@ -85,7 +86,15 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
     return row === undefined ? undefined : unwrapRow(merchantId, row)
   }
 
-  const cache = createKeyCache({ limits, log, unwrapAgain: unwrapById })
+  const cache = createKeyCache({
+    limits,
+    log,
+    unwrapAgain: (merchantId, dataKeyId) =>
+      unwrapById(merchantId, dataKeyId).catch((error: unknown) => {
+        if (isKeysDestroyed(error)) return undefined
+        throw error
+      }),
+  })
 
   function openById(merchantId: string, dataKeyId: Id<'dataKey'>): Promise<CachedKey> {
     return cache.open(merchantId, dataKeyId, async () => {
@@ -98,7 +107,8 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   async function addDataKey(merchantId: string): Promise<Id<'dataKey'>> {
     const dataKeyId = newId('dataKey')
     const wrapped = await wrappingKeys.wrap(randomBytes(32), dataKeyContext(merchantId, dataKeyId))
-    await queries.insertDataKey(database, merchantId, dataKeyId, wrapped)
+    const isAdded = await queries.insertDataKey(database, merchantId, dataKeyId, wrapped)
+    if (!isAdded) throw new Failure('keys_destroyed')
     return dataKeyId
   }
 
@@ -185,4 +195,9 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
     },
   }
   return keyring
+}
+
+/** Nothing brings back what it was about. */
+export function isKeysDestroyed(error: unknown): boolean {
+  return error instanceof Failure && error.code === 'keys_destroyed'
 }

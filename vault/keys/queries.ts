@@ -1,23 +1,31 @@
+import { Failure } from '@coffer/core/errors.ts'
 import type { Id } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import { holdDataKeysOf } from './destruction-queries.ts'
 import type { WrappedKey } from './wrapping-keys.ts'
 
 export type DataKeyRow = WrappedKey & { data_key_id: Id<'dataKey'> }
 export type FingerprintKeyRow = WrappedKey & { fingerprint_key_version: number }
 
-/** Where another process has just written one too, the older of the two is used by both. */
+/**
+ * Where another process has just written one too, the older of the two is used by both. False where the merchant's
+ * keys were destroyed: it gets no other.
+ */
 export async function insertDataKey(
   database: Database,
   merchantId: string,
   dataKeyId: string,
   wrapped: WrappedKey,
-) {
-  await database.commit([merchantId], {
+): Promise<boolean> {
+  const statement = {
     name: 'insert_data_key',
     text: `insert into data_keys (merchant_id, data_key_id, wrapped_key, wrapping_key_id)
-           values ($1, $2, $3, $4)`,
+           select $1, $2, $3, $4 where not exists (select from key_destructions where merchant_id = $1)
+           returning data_key_id`,
     values: [merchantId, dataKeyId, wrapped.wrapped_key, wrapped.wrapping_key_id],
-  })
+  }
+  const results = await database.commitAll([merchantId], [holdDataKeysOf(merchantId), statement])
+  return results[1]!.length > 0
 }
 
 /** Takes `uses` of the oldest key that still has that many; undefined where there is none. */
@@ -39,17 +47,19 @@ export async function reserveDataKeyUses(
   return rows[0]
 }
 
+/** @throws Failure keys_destroyed where it is, or is being so. */
 export async function findDataKey(
   database: Database,
   merchantId: string,
   dataKeyId: string,
 ): Promise<DataKeyRow | undefined> {
-  const rows = await database.read<DataKeyRow>([merchantId], {
+  const rows = await database.read<DataKeyRow & { is_revoked: boolean }>([merchantId], {
     name: 'find_data_key',
-    text: `select data_key_id, wrapped_key, wrapping_key_id from data_keys
+    text: `select data_key_id, wrapped_key, wrapping_key_id, revoked_at is not null as is_revoked from data_keys
            where merchant_id = $1 and data_key_id = $2`,
     values: [merchantId, dataKeyId],
   })
+  if (rows[0]?.is_revoked === true) throw new Failure('keys_destroyed')
   return rows[0]
 }
 

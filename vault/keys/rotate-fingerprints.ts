@@ -12,6 +12,7 @@ import { keyOf, type WalkedRow, walkRows } from './encrypted-rows.ts'
 import { copyHashes, countHashes, type HashCopy, removeHashes } from './instrument-queries.ts'
 import * as changes from './key-changes.ts'
 import { holdersBehind } from './key-notices.ts'
+import { isKeysDestroyed } from './keyring.ts'
 import type { RotationDeps, Step } from './rotating.ts'
 import type { RotationRow } from './rotation-queries.ts'
 import { unseal } from './sealed-text.ts'
@@ -102,6 +103,8 @@ async function copy(
   let errors = place.errors
   for (const walked of rows) {
     const copied = await hashesOf(deps, version, table, walked).catch((error: unknown) => {
+      // With its key its number is gone, and needs no hash any more.
+      if (isKeysDestroyed(error)) return undefined
       if (error instanceof Failure) throw error
       const object_id = keyOf(table, walked).at(-1)!
       deps.log.error({ object_id, error }, 'a row does not open: its number cannot be hashed anew')

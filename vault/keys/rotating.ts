@@ -8,7 +8,7 @@ import { counter, gauge } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
 import { retireFingerprintKeys } from './key-changes.ts'
-import type { Keyring } from './keyring.ts'
+import { isKeysDestroyed, type Keyring } from './keyring.ts'
 import { stepData } from './rotate-data.ts'
 import { stepFingerprints } from './rotate-fingerprints.ts'
 import { stepWrapping } from './rotate-wrapping.ts'
@@ -41,7 +41,7 @@ const steps = { data: stepData, fingerprint: stepFingerprints, wrapping: stepWra
 const batchMax = 200
 const idleMs = 1_000
 const troubleMs = 1_000
-const retireEveryMs = 600_000
+const tidyEveryMs = 60_000
 
 const rowsTotal = counter('coffer_key_rotation_rows_total', 'Rows that got a new key.', ['kind'])
 const runningCount = gauge('coffer_key_rotations_running', 'Rotations that this process works on.')
@@ -54,12 +54,18 @@ const failuresTotal = counter(
 export function startRotating(deps: RotationDeps & { holder: string; rows_per_second: number }): Repeating {
   const { relayDatabase, holder, log } = deps
   const rowsMax = Math.max(1, Math.min(batchMax, Math.floor(deps.rows_per_second / 4)))
-  let retireAtMs = 0
+  let tidyAtMs = 0
 
   /** Gives how long to wait before the next step of this rotation. */
   async function step(row: queries.RotationRow): Promise<number> {
     const startedMs = performance.now()
-    const done = await steps[row.kind](deps, row, rowsMax)
+    const done = await steps[row.kind](deps, row, rowsMax).catch((error: unknown): Step => {
+      // Of a merchant whose keys were destroyed there is nothing to rotate any more.
+      if (isKeysDestroyed(error)) return { place: row.place, rows: 0, state: 'incomplete' }
+      failuresTotal.inc()
+      log.warn({ error }, 'a rotation of keys could not go on; tried again')
+      return { place: row.place, rows: 0, wait_ms: troubleMs }
+    })
     const progress = {
       state: done.state ?? ('running' as const),
       place: done.place,
@@ -76,9 +82,10 @@ export function startRotating(deps: RotationDeps & { holder: string; rows_per_se
 
   async function round(): Promise<number> {
     try {
-      if (performance.now() >= retireAtMs) {
+      if (performance.now() >= tidyAtMs) {
         await retireFingerprintKeys(relayDatabase)
-        retireAtMs = performance.now() + retireEveryMs
+        await queries.rotateUsedMuch(relayDatabase)
+        tidyAtMs = performance.now() + tidyEveryMs
       }
       const held = await queries.holdRotations(relayDatabase, holder)
       runningCount.set(held.length)
@@ -87,7 +94,7 @@ export function startRotating(deps: RotationDeps & { holder: string; rows_per_se
       return Math.min(waitMs, idleMs)
     } catch (error) {
       failuresTotal.inc()
-      log.warn({ error }, 'a rotation of keys could not go on; tried again')
+      log.warn({ error }, 'rotations of keys could not be looked for; tried again')
       return troubleMs
     }
   }

@@ -1,5 +1,6 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
+import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 
 export const rotationKinds = ['data', 'fingerprint', 'wrapping'] as const
@@ -221,4 +222,27 @@ export async function releaseRotations(relayDatabase: Database, holder: string):
     text: `update key_rotations set held_until = now(), holder = null where holder = $1 and state = 'running'`,
     values: [holder],
   })
+}
+
+/** Begins a rotation for a merchant whose data key has had an eighth of the uses it may have. */
+export async function rotateUsedMuch(relayDatabase: Database): Promise<void> {
+  const due = await relayDatabase.read<{ merchant_id: string }>([], {
+    name: 'find_data_keys_used_much',
+    text: `select distinct merchant_id from data_keys
+           where uses_reserved > 268435456 and superseded_at is null limit 100`,
+    values: [],
+  })
+  for (const { merchant_id } of due)
+    await relayDatabase.commit([merchant_id], {
+      name: 'rotate_data_key_used_much',
+      text: `with added as (
+               insert into key_rotations (merchant_id, rotation_id, kind, state, place, actor, asked_by_merchant_id)
+               values ($1, $2, 'data', 'running', '{"stage":"begin"}', 'coffer', $1)
+               on conflict (kind, merchant_id) where state = 'running' do nothing returning rotation_id
+             )
+             insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
+               source_address, reason, result)
+             select $3, $1, 'coffer', '', 'key.rotate', rotation_id, '', '', 'data', 'done' from added`,
+      values: [merchant_id, newId('keyRotation'), newId('audit')],
+    })
 }

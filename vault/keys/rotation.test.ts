@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import type { Approvals } from '@coffer/core/approvals.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import { systemClock } from '@coffer/core/time.ts'
 import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
 import { eventually } from '../../test/support/product.ts'
 import type { Card } from '../cards/schemas.ts'
@@ -15,6 +17,7 @@ import {
   testCard,
 } from '../test-vault.ts'
 import { createCensus } from './census.ts'
+import { createDestructions, startDestroying } from './destructions.ts'
 import { followKeyNotices } from './key-notices.ts'
 import { createLocalKeys } from './local-keys.ts'
 import { startRotating } from './rotating.ts'
@@ -36,19 +39,31 @@ async function openProcess(
   const { database, keyring } = vault
   const deps = { database, relayDatabase, keyring, wrappingKeys, log: quietLog }
   const notices = await followKeyNotices({ ...deps, wrappingKeyId: () => wrappingKeys.currentId() })
+  const destroying = startDestroying({ ...deps, backup_retention_days: 35, clock: systemClock })
+  // Access keeps approvals; here stands one that was given.
+  const approvals: Approvals = {
+    consume: async ({ approval_id }) => ({
+      approval_id: approval_id!,
+      requested_by: 'ada',
+      approved_by: 'grace',
+      reason: 'the merchant left',
+    }),
+  }
+  const destructions = createDestructions({ ...deps, approvals, clock: systemClock })
   const rotating = startRotating({
     ...deps,
     holder: notices.holder,
     rows_per_second: options.rows_per_second ?? 100_000,
   })
-  const rotations = createRotations({ database, keyring, clock: { now: () => new Date() } })
+  const rotations = createRotations({ database, keyring, clock: systemClock })
   const census = createCensus(deps)
   return {
     ...vault,
     rotations,
     census,
+    destructions,
     async stop() {
-      await rotating.stop()
+      await Promise.all([rotating.stop(), destroying.stop()])
       await notices.stop()
       await keyring.stop()
     },
@@ -167,4 +182,44 @@ test('SEC-09: fingerprints stay what they are while their key is rotated, for ne
   // A request that was hashed with the earlier key is still told from another one.
   assert.deepEqual(await keep(other, callers[0]!, numbers[0]!, key), repeated)
   await assert.rejects(keep(other, callers[0]!, numbers[1]!, key), { code: 'idempotency_key_reused' })
+})
+
+test("SEC-35: when its keys are destroyed, a merchant's numbers open nowhere and no new one is kept; others are as before", async () => {
+  const [caller, neighbour] = [newCaller(), newCaller()]
+  const card = await keep(one, caller, number)
+  const theirs = await keep(other, neighbour, number)
+  for (const process of processes) await process.cards.reveal(caller, card.id, 'a test')
+  const input = { reason: 'the merchant left', approval: newId('approval') }
+  const start = (key: string | null) =>
+    one.destructions.start(caller, input, key, (destruction) => JSON.stringify(destruction))
+  const answer = await start('once')
+  assert.equal(answer.status, 202)
+  assert.deepEqual(await start('once'), answer)
+  await assert.rejects(start(null), { code: 'keys_destroyed' })
+  const destroyed = await eventually(async () => {
+    const [now] = (await other.destructions.list(caller.merchant_id)).data
+    return now?.state === 'destroyed' && now
+  })
+  assert.equal(destroyed.keys_destroyed, 1)
+  const kept = Date.parse(destroyed.backups_expire_at!) - Date.parse(destroyed.destroyed_at!)
+  assert.ok(Math.abs(kept - 35 * 86_400_000) < 60_000)
+  const fresh = await openProcess()
+  const gone = { code: 'keys_destroyed' }
+  for (const process of [...processes, fresh]) {
+    await assert.rejects(process.cards.reveal(caller, card.id, 'a test'), gone)
+    await assert.rejects(keep(process, caller, number), gone)
+    assert.equal((await process.cards.get(caller.merchant_id, card.id)).last4, '4242')
+    assert.equal((await process.cards.reveal(neighbour, theirs.id, 'a test')).number, number)
+  }
+  await fresh.stop()
+  await assert.rejects(rotate('data', caller.merchant_id), gone)
+  const [key] = await rowsOf(postgres, 'data_keys', caller.merchant_id)
+  assert.equal(key!['wrapped_key'], null)
+  const trail = await rowsOf(postgres, 'audit_records', caller.merchant_id)
+  const [certificate, ...more] = trail.filter((record) => record['action'] === 'key.destroyed')
+  assert.deepEqual(more, [])
+  assert.match(
+    String(certificate!['reason']),
+    new RegExp(`1 in number; .* expire by ${destroyed.backups_expire_at}`),
+  )
 })

@@ -6,6 +6,7 @@ import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
+import { findDestruction } from './destruction-queries.ts'
 import { withEachBodyKey } from './fingerprints.ts'
 import type { Keyring } from './keyring.ts'
 import * as queries from './rotation-queries.ts'
@@ -19,7 +20,7 @@ const ownersFor = (merchantId: string, isOperator: boolean) =>
 
 export function createRotations(deps: { database: Database; keyring: Keyring; clock: Clock }) {
   return {
-    /** @throws Failure key_rotation_running, idempotency_key_reused; forbidden for what is not the merchant's. */
+    /** @throws Failure key_rotation_running, keys_destroyed, idempotency_key_reused; forbidden for what is not the merchant's. */
     async start(
       caller: Caller,
       isOperator: boolean,
@@ -29,6 +30,8 @@ export function createRotations(deps: { database: Database; keyring: Keyring; cl
     ): Promise<StoredAnswer> {
       if (kind !== 'data' && !isOperator)
         throw new Failure('forbidden', { detail: 'This kind of rotation needs the scope operator.' })
+      if (kind === 'data' && (await findDestruction(deps.database, caller.merchant_id)) !== undefined)
+        throw new Failure('keys_destroyed')
       const now = deps.clock.now()
       const row: queries.RotationRow = {
         merchant_id: kind === 'data' ? caller.merchant_id : queries.deployment,

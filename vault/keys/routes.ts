@@ -4,20 +4,23 @@ import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency
 import { sendJsonText } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
-import type { Census } from './census.ts'
+import type { KeyWork } from './key-work.ts'
 import { keyFailures } from './keyring.ts'
-import type { Rotations } from './rotations.ts'
 import {
+  type KeyDestruction,
   type KeyRotation,
   keyCensus,
+  keyDestruction,
+  keyDestructionList,
   keyRotation,
   keyRotationId,
   keyRotationList,
   keyRotationListQuery,
+  newKeyDestruction,
   newKeyRotation,
 } from './schemas.ts'
 
-export function publicRoutes(parts: { rotations: Rotations; census: Census }): Routes {
+export function publicRoutes(parts: KeyWork): Routes {
   return async (server) => {
     server.get(
       '/v1/keys',
@@ -80,6 +83,46 @@ export function publicRoutes(parts: { rotations: Rotations; census: Census }): R
         },
       },
       ({ user, params }) => parts.rotations.get(user.merchant_id, user.scopes.has('operator'), params.id),
+    )
+
+    server.post(
+      '/v1/keys/destructions',
+      {
+        config: {
+          access: { scope: 'admin' },
+          failures: [
+            'card_number_in_wrong_field',
+            'approval_required',
+            'approval_not_granted',
+            'approval_used',
+            ...keyFailures,
+          ],
+        },
+        schema: {
+          summary: "Destroy your merchant's data keys, and with them all that they have encrypted, for good.",
+          headers: Type.Object({ 'idempotency-key': idempotencyKeyHeader }),
+          body: newKeyDestruction,
+          response: { 202: keyDestruction },
+        },
+      },
+      async (request, reply) => {
+        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+        const serialize = (value: KeyDestruction) => reply.serializeInput({ ...value }, '202') as string
+        const caller = callerOf(request)
+        return sendJsonText(reply, await parts.destructions.start(caller, request.body, key, serialize))
+      },
+    )
+
+    server.get(
+      '/v1/keys/destructions',
+      {
+        config: { access: { scope: 'admin' }, failures: [] },
+        schema: {
+          summary: "Whether your merchant's data keys were destroyed, and when backups of them expire.",
+          response: { 200: keyDestructionList },
+        },
+      },
+      ({ user }) => parts.destructions.list(user.merchant_id),
     )
   }
 }

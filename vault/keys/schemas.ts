@@ -1,4 +1,5 @@
 import { idPattern } from '@coffer/core/ids.ts'
+import { storableText } from '@coffer/core/metadata.ts'
 import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
 
@@ -82,3 +83,41 @@ export const keyCensus = Type.Object({
   }),
 })
 export type KeyCensus = Static<typeof keyCensus>
+
+export const newKeyDestruction = Type.Object(
+  {
+    reason: Type.String({ minLength: 1, maxLength: 500, pattern: storableText }),
+    approval: Type.Optional(
+      Type.String({
+        maxLength: 100,
+        description: 'Of a second person, for the action `key.destroy` on the id of your merchant.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type NewKeyDestruction = Static<typeof newKeyDestruction>
+
+export const keyDestruction = Type.Object({
+  id: Type.String({ pattern: idPattern('keyDestruction') }),
+  object: Type.Literal('key_destruction'),
+  state: Type.Union([Type.Literal('revoking'), Type.Literal('destroyed')], {
+    description: '`revoking` until no process uses the keys any more, which takes seconds.',
+  }),
+  reason: Type.String(),
+  approval: Type.String(),
+  requested_by: Type.String(),
+  approved_by: Type.String(),
+  requested_at: Type.String(),
+  destroyed_at: timeOrNull('From here on nothing opens what the keys have encrypted.'),
+  keys_destroyed: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+  backups_expire_at: timeOrNull(
+    'By then no backup holds the keys any more, as the deployment keeps its backups.',
+  ),
+})
+export type KeyDestruction = Static<typeof keyDestruction>
+
+export const keyDestructionList = Type.Object({
+  data: Type.Array(keyDestruction, { maxItems: 1, description: 'One, or none: there is no second time.' }),
+  next_cursor: Type.Null(),
+})

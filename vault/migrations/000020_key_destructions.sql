@@ -39,11 +39,9 @@ drop policy rotating on connections;
 drop policy rotating on destinations;
 revoke all on connections, destinations from coffer_vault_relay;
 grant update (data_key_id) on destinations to coffer_vault_service;
-create policy rotating on import_keys to coffer_vault_relay using (is_visible(merchant_id));
-grant select (merchant_id, algorithm, data_key_id), update (data_key_id, private_key_encrypted) on import_keys
-  to coffer_vault_relay;
+revoke update (data_key_id, file_key_encrypted) on imports from coffer_vault_relay;
 
 drop policy rotating on audit_records;
 create policy rotating on audit_records for insert to coffer_vault_relay with check (is_visible(merchant_id)
-  and action in ('card_version.reencrypt', 'token.reencrypt', 'import_key.reencrypt', 'key.rotate', 'key.rotation_end',
+  and action in ('card_version.reencrypt', 'token.reencrypt', 'key.rotate', 'key.rotation_end',
     'key.destroyed'));
