@@ -13,7 +13,8 @@ const service = postgres.open('coffer_vault_service')
 
 const addInstrument = (merchant: string, digest = newId('fingerprint')): Statement => ({
   name: 'test_add_instrument',
-  text: 'insert into instruments (merchant_id, number_hmac, fingerprint) values ($1, sha256($2::bytea), $2)',
+  text: `insert into instruments (merchant_id, number_hmac, fingerprint, fingerprint_key_version)
+    values ($1, sha256($2::bytea), $2, 1)`,
   values: [merchant, digest],
 })
 const count: Statement = { name: 'test_count', text: 'select count(*) as n from instruments', values: [] }

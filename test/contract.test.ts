@@ -68,7 +68,7 @@ test('every answer these tests see is held against the contract, and one that di
   })
   assertInContract('POST', '/v1/cards', refused('card_expired'))
   for (const [different, expected] of [
-    [{ ...given, status: 200 }, /a status the contract does not have/],
+    [{ ...given, status: 202 }, /a status the contract does not have/],
     [{ ...given, headers: without('request-id') }, /without Request-Id/],
     [{ ...given, headers: without('content-type') }, /as undefined/],
     [{ ...given, text: JSON.stringify(rest) }, /last4/],
