@@ -59,6 +59,7 @@ export function createExports(deps: {
     ): Promise<StoredAnswer> {
       const { merchant_id } = caller
       const { reason, recipient_public_key, filter } = input
+      refuseCardNumberIn('recipient_public_key', recipient_public_key)
       refuseCardNumberIn('reason', reason)
       refuseCardNumberIn('filter', filter?.customer)
       refuseCardNumberIn('approval', input.approval)

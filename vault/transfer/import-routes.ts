@@ -45,7 +45,7 @@ function importRoutes(server: Server, parts: Parts): void {
   server.post(
     '/v1/imports',
     {
-      config: { access, failures: [] },
+      config: { access, failures: ['card_number_in_wrong_field'] },
       schema: {
         summary: 'Bring cards in from a file: what it is, and how to take it.',
         headers: optionalKey,

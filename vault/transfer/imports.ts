@@ -8,6 +8,7 @@ import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
+import { refuseCardNumberIn } from '../cards/validation.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import type { TransferFiles } from './files.ts'
 import * as queries from './import-queries.ts'
@@ -70,6 +71,7 @@ export function createImports(deps: {
       idempotencyKey: string | null,
       serialize: SerializeImport,
     ): Promise<StoredAnswer> {
+      refuseCardNumberIn('source', input.source)
       const now = deps.clock.now()
       const importId = newId('import', now.getTime())
       const key = await deps.files.newKey(caller.merchant_id, importId)
