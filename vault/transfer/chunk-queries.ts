@@ -50,6 +50,23 @@ export async function ensureInstruments(
   })
 }
 
+/**
+ * Where a number may have one card only: whoever adds one at the same time, by itself or from a file, waits for this
+ * transaction and finds its cards, as those that were added before are found from here on.
+ */
+export async function holdNumbers(query: Query, merchantId: string, candidates: Candidate[]): Promise<void> {
+  await query({
+    name: 'hold_numbers',
+    text: `with held as materialized (
+             select number_hmac from instruments where merchant_id = $1 and number_hmac = any($2::bytea[])
+             order by number_hmac for update
+           )
+           update instruments set cards_added = cards_added + 1
+           from held where instruments.merchant_id = $1 and instruments.number_hmac = held.number_hmac`,
+    values: [merchantId, candidates.map(({ number_hmac }) => number_hmac)],
+  })
+}
+
 /** Until the transaction ends, numbers are found by the hashes that these are. */
 export async function holdFingerprintKeys(query: Query, candidates: Candidate[]): Promise<void> {
   await query({

@@ -176,7 +176,10 @@ async function knownOf(
   candidates: queries.Candidate[],
 ): Promise<queries.Known[]> {
   await queries.holdFingerprintKeys(query, candidates)
-  if (!row.dry_run) await queries.ensureInstruments(query, row.merchant_id, candidates)
+  if (!row.dry_run) {
+    await queries.ensureInstruments(query, row.merchant_id, candidates)
+    if (row.one_card_a_number) await queries.holdNumbers(query, row.merchant_id, candidates)
+  }
   return queries.findKnown(query, row, candidates)
 }
 

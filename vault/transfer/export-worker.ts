@@ -26,7 +26,7 @@ export type ExportWorkerDeps = {
   log: Log
 }
 
-const leaseSeconds = 30
+const leaseSeconds = 15
 const idleMs = 500
 const afterFailureSeconds = 5
 const partCards = 2_000

@@ -25,6 +25,8 @@ export type ImportRow = Caller & {
   bytes_done: bigint
   rows_done: bigint
   failure: { code: string; message: string; row: number | null } | null
+  /** The merchant's policy lets no number have two cards. */
+  one_card_a_number: boolean
   fence: bigint
   created_at: Date
   updated_at: Date
@@ -46,6 +48,9 @@ export type Layout = {
   decrypted: boolean
   ignored_columns: string[]
 }
+
+const byPolicy = `exists (
+    select from card_policies where merchant_id = import.merchant_id and duplicates <> 'allow') as one_card_a_number`
 
 const withSums = `left join lateral (
     select created, duplicate, invalid from import_chunks
@@ -114,7 +119,7 @@ export async function findImport(
 ): Promise<ImportRow | undefined> {
   const rows = await database.read<ImportRow>([merchantId], {
     name: 'find_import',
-    text: `select import.*, sums.* from imports import ${withSums}
+    text: `select import.*, sums.*, ${byPolicy} from imports import ${withSums}
            where import.merchant_id = $1 and import.import_id = $2`,
     values: [merchantId, importId],
   })
@@ -130,7 +135,7 @@ export function listImports(
 ): Promise<ImportRow[]> {
   return database.read<ImportRow>([merchantId], {
     name: 'list_imports',
-    text: `select import.*, sums.* from (
+    text: `select import.*, sums.*, ${byPolicy} from (
              select * from imports where merchant_id = $1 and import_id < $2
              order by merchant_id desc, import_id desc limit $3) import ${withSums}
            order by import.import_id desc`,

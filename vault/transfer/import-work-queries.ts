@@ -6,7 +6,7 @@ import { newId } from '@coffer/core/ids.ts'
 import type { Database, Query } from '@coffer/core/postgres.ts'
 import type { ImportRow, Layout } from './import-queries.ts'
 
-export const leaseSeconds = 30
+export const leaseSeconds = 15
 /** An import that nobody gave a file, or that was not gone on with, ends after this. */
 const fileAwaitedDays = 7
 

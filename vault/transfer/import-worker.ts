@@ -98,6 +98,7 @@ async function carryOut(
     if (row.state === 'checking') await check(deps, row)
     if (row.state === 'ready' && !(await work.beginImporting(deps.database, row))) return undefined
     if (row.state === 'ready') row.state = 'importing'
+    if (row.one_card_a_number) row.duplicates = 'number'
     await importRows(deps, row, stopping)
     return undefined
   } catch (error) {

@@ -144,6 +144,24 @@ test('what counts as a duplicate is the choice of who asks', async () => {
   assert.equal(expired.import.created, 1)
 })
 
+test('a policy of one card a number holds for files, and against cards that are added meanwhile', async () => {
+  const caller = newCaller()
+  const text = 'insert into card_policies (merchant_id, duplicates) values ($1, $2)'
+  await postgres.query('coffer_vault_migrator', text, [caller.merchant_id, 'reject'])
+  const numbers = Array.from({ length: 60 }, () => madeUpNumber())
+  const file = csv(
+    ...numbers.flatMap((number, row) => [`a${row},${number},12,2030,,x,,`, `b${row},${number},12,2030,,y,,`]),
+  )
+  const [run] = await Promise.all([
+    transfer.run(file, { duplicates: 'none' }, caller),
+    ...numbers.map((number) =>
+      transfer.cards.create(caller, testCard({ number }), null, serialize).catch(() => undefined),
+    ),
+  ])
+  assert.equal(run.import.created + run.import.duplicate, 120)
+  assert.equal((await rowsOf(postgres, 'cards', caller.merchant_id)).length, 60)
+})
+
 test('a dry run gives the verdicts of a run and leaves no card, number or source', async () => {
   const rows = Array.from({ length: 2_100 }, (_, index) => `r${index},${good},12,2030,,c${index % 1_500},,`)
   const dry = await transfer.run(csv(...rows), { dry_run: true })

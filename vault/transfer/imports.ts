@@ -217,6 +217,7 @@ function newRow(
     bytes_done: 0n,
     rows_done: 0n,
     failure: null,
+    one_card_a_number: false,
     fence: 0n,
     created_at: now,
     updated_at: now,
