@@ -27,7 +27,9 @@ import * as cardLists from '../vault/cards/list-queries.ts'
 import * as cards from '../vault/cards/queries.ts'
 import { addUsage } from '../vault/cards/usage-queries.ts'
 import * as cardVersions from '../vault/cards/version-queries.ts'
+import * as destinations from '../vault/forward/destinations/queries.ts'
 import * as forwards from '../vault/forward/forward-queries.ts'
+import * as forwardRequests from '../vault/forward/requests/queries.ts'
 import * as keys from '../vault/keys/queries.ts'
 import { eraseDeletedTokens, eraseStatement as eraseToken } from '../vault/tokens/erasing.ts'
 import * as tokens from '../vault/tokens/queries.ts'
@@ -70,8 +72,13 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 }
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
-const wholeKey =
-  /card_id|token_id|number_hmac|idempotency_key|attempt_id|payment_id|event_id|key_id|connection_id|resolve_at|revoked_at/
+const wholeKey = new RegExp(
+  `card_id token_id number_hmac idempotency_key attempt_id
+   payment_id event_id key_id connection_id forward_id
+   origin resolve_at revoked_at disabled_at`
+    .split(/\s+/)
+    .join('|'),
+)
 
 const one = [{}] as never
 const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
@@ -137,6 +144,27 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   ['deleteTokens', 'coffer_vault_service', (database) => tokens.deleteTokens(database, one)],
   ['insertForwards', 'coffer_vault_service', (database) => forwards.insertForwards(database, one)],
   ['endForwards', 'coffer_vault_service', (database) => forwards.endForwards(database, one)],
+  [
+    'insertForwards, asked for by a merchant',
+    'coffer_vault_service',
+    (database) => forwardRequests.insertForwards(database, one),
+  ],
+  [
+    'endForwards, asked for by a merchant',
+    'coffer_vault_service',
+    (database) => forwardRequests.endForwards(database, one),
+  ],
+  ['findByKey', 'coffer_vault_service', (database) => forwardRequests.findByKey(database, 'mer_', 'key', [])],
+  [
+    'listForwards',
+    'coffer_vault_service',
+    (database) => forwardRequests.listForwards(database, 'mer_', { before: 'fwd_~', limit: 10 }),
+  ],
+  [
+    'findDestinationsOf',
+    'coffer_vault_service',
+    (database) => destinations.findDestinationsOf(database, 'mer_', 'https://api.psp.example', 100),
+  ],
   ['findDataKey', 'coffer_vault_service', (database) => keys.findDataKey(database, 'mer_', 'dek_')],
   [
     'writePayments: an intent',
