@@ -134,7 +134,9 @@ async function idsShownTo(api: Api): Promise<Set<string>> {
   const shown = new Set<string>()
   for (const route of routes.filter(({ method, scope }) => method === 'GET' && scope !== operator)) {
     const path = route.url.replace(/:[a-z_]+/g, (await idOfOwn(api, route.url)) ?? '')
-    const { status, text } = await api.call(route.method, path)
+    // Records of refused requests name what the caller himself had asked for.
+    const query = path === '/v1/audit' ? '?result=done' : ''
+    const { status, text } = await api.call(route.method, `${path}${query}`)
     assert.equal(status, 200, `${nameOf(route)}: ${text}`)
     for (const [id] of text.matchAll(/\b[a-z]+_[0-9a-hjkmnp-tv-z]{26,36}\b/g)) shown.add(id)
   }

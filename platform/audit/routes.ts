@@ -42,9 +42,11 @@ const auditFilter = Type.Object(
 
 const checkpointFilter = Type.Object(
   {
-    zone: Type.Union([Type.Literal('access'), Type.Literal('vault'), Type.Literal('platform')], {
-      description: 'Whose chain: access, vault or platform.',
-    }),
+    zone: Type.Optional(
+      Type.Union([Type.Literal('access'), Type.Literal('vault'), Type.Literal('platform')], {
+        description: 'Whose chain: access, vault or platform; vault if left out.',
+      }),
+    ),
     cursor: cursorParameter,
     limit: limitParameter,
   },
@@ -135,7 +137,7 @@ export function publicRoutes(deps: {
         },
       },
       async (request) => {
-        const { zone, cursor } = request.query
+        const { zone = 'vault', cursor } = request.query
         const limit = limitOf(request.query.limit)
         const after = cursor === undefined ? 0 : sequenceOf(cursor)
         const { data } = await checkpointsOf(zone, after, limit)
