@@ -17,6 +17,7 @@ import * as paymentReads from '../platform/payments/read-queries.ts'
 import { claimDue } from '../platform/payments/resolver-queries.ts'
 import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
 import * as cardChanges from '../vault/cards/change-queries.ts'
+import { deleteCards } from '../vault/cards/deletion-queries.ts'
 import {
   eraseStatement as eraseCard,
   eraseDeletedCards,
@@ -25,6 +26,7 @@ import {
 } from '../vault/cards/erasing.ts'
 import * as cardLists from '../vault/cards/list-queries.ts'
 import * as cards from '../vault/cards/queries.ts'
+import { findExpiring } from '../vault/cards/retention-queries.ts'
 import { addUsage } from '../vault/cards/usage-queries.ts'
 import * as cardVersions from '../vault/cards/version-queries.ts'
 import * as destinations from '../vault/forward/destinations/queries.ts'
@@ -111,6 +113,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
       return cardChanges.updateCards(database, [entry] as never)
     },
   ]),
+  ['findExpiring', 'coffer_vault_service', (database) => findExpiring(database, 'mer_', '', 10)],
   ['addUsage', 'coffer_vault_service', (database) => addUsage(database, one)],
   ['findVersions', 'coffer_vault_service', (database) => cardVersions.findVersions(database, one)],
   [
@@ -123,7 +126,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     'coffer_vault_service',
     (database) => cardVersions.findCardBefore(database, one[0], 'cver_~'),
   ],
-  ['deleteCards', 'coffer_vault_service', (database) => cardChanges.deleteCards(database, one)],
+  ['deleteCards', 'coffer_vault_service', (database) => deleteCards(database, one)],
   ['recordCvcs', 'coffer_vault_service', (database) => cardChanges.recordCvcs(database, one)],
   [
     'insertTokens',

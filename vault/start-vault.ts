@@ -18,6 +18,7 @@ import { type Cards, createCards } from './cards/cards.ts'
 import { type CardChanges, createCardChanges } from './cards/changes.ts'
 import { eraseDeletedCards, eraseSupersededNumbers } from './cards/erasing.ts'
 import * as policyRoutes from './cards/policy-routes.ts'
+import { startRetention } from './cards/retention.ts'
 import * as cardRoutes from './cards/routes.ts'
 import { createCardUsage } from './cards/usage.ts'
 import * as versionRoutes from './cards/version-routes.ts'
@@ -171,6 +172,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     log,
   })
   const outboxAge = startOutboxAge(relayDatabase, 'vault')
+  const retention = startRetention({ database, relayDatabase, clock: systemClock, log })
   const erasing = startErasing(relayDatabase, log, [
     eraseDeletedCards,
     eraseDeletedTokens,
@@ -212,7 +214,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await keyWork.stop()
       await Promise.all([forwardRequests.drain(), revealRecords.drain()])
       await usage.drain()
-      await Promise.all([expiry.stop(), erasing.stop(), outboxAge.stop(), keyring.stop()])
+      await Promise.all([expiry.stop(), erasing.stop(), retention.stop(), outboxAge.stop(), keyring.stop()])
       await auditTrail.stop()
       wrappingKeys.close?.()
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])

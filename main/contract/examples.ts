@@ -47,6 +47,7 @@ const values: Values = {
   'forward.outcome': 'succeeded',
   'forward.status': 200,
   expires_at: '2027-11-22T12:00:00.000Z',
+  expired_cards_kept_days: 365,
   exp_month: 12,
   exp_year: 2030,
   failure: null,

@@ -56,6 +56,7 @@ export const knownValues: KnownValues = {
   currency: fc.constantFrom('EUR', 'USD', 'GBP'),
   // Another policy would refuse the cards of all tests that come after.
   duplicates: fc.constant('allow'),
+  expired_cards_kept_days: fc.constant(null),
   psp: fc.constant('stripe'),
   name: fc.uuid(),
   issuer: fc.constant('https://login.example'),

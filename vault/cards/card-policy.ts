@@ -6,15 +6,25 @@ import type { CardPolicy, CardPolicyChange } from './policy-schemas.ts'
 
 export type CardPolicies = ReturnType<typeof createCardPolicies>
 
-type PolicyRow = { duplicates: CardPolicy['duplicates']; updated_at: Date }
+type PolicyRow = {
+  duplicates: CardPolicy['duplicates']
+  expired_cards_kept_days: number | null
+  updated_at: Date
+}
 
-/** In effect for everything that begins after it is committed. */
+const shown = 'duplicates, expired_cards_kept_days, updated_at'
+
+/** In effect for everything that begins after it is committed. Another time to keep expired cards begins a new run. */
 const changeText = `
   with changed as (
-    insert into card_policies as policy (merchant_id, duplicates) values ($1, coalesce($2, 'allow'))
-    on conflict (merchant_id) do update
-      set duplicates = coalesce($2, policy.duplicates), updated_at = now()
-    returning duplicates, updated_at
+    insert into card_policies as policy (merchant_id, duplicates, expired_cards_kept_days, retention_due_at)
+    values ($1, coalesce($2, 'allow'), $9::int, case when $9::int is not null then now() end)
+    on conflict (merchant_id) do update set duplicates = coalesce($2, policy.duplicates), updated_at = now(),
+      expired_cards_kept_days = case when $10 then $9::int else policy.expired_cards_kept_days end,
+      retention_due_at = case when not $10 then policy.retention_due_at when $9::int is not null then now() end,
+      retention_after_card_id = case when $10 then '' else policy.retention_after_card_id end,
+      retention_deleted = case when $10 then 0 else policy.retention_deleted end
+    returning ${shown}
   ), added_audit as (
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address,
       result, reason)
@@ -27,7 +37,7 @@ export function createCardPolicies({ database }: { database: Database }) {
     async get(merchantId: string): Promise<CardPolicy> {
       const rows = await database.read<PolicyRow>([merchantId], {
         name: 'find_card_policy',
-        text: 'select duplicates, updated_at from card_policies where merchant_id = $1',
+        text: `select ${shown} from card_policies where merchant_id = $1`,
         values: [merchantId],
       })
       return policyOf(rows[0])
@@ -48,6 +58,8 @@ export function createCardPolicies({ database }: { database: Database }) {
           caller.request_id,
           caller.source_address,
           named.join(', '),
+          change.expired_cards_kept_days ?? null,
+          change.expired_cards_kept_days !== undefined,
         ],
       })
       return policyOf(rows[0])
@@ -59,6 +71,7 @@ function policyOf(row: PolicyRow | undefined): CardPolicy {
   return {
     object: 'card_policy',
     duplicates: row?.duplicates ?? 'allow',
+    expired_cards_kept_days: row?.expired_cards_kept_days ?? null,
     updated_at: row?.updated_at.toISOString() ?? null,
   }
 }

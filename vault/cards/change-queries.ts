@@ -2,12 +2,12 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
-import { inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
+import { merchantsOf } from '@coffer/core/rows.ts'
 import type { ChangingCard } from './changed-card.ts'
 import { addressText } from './queries.ts'
 
 /** What every change is recorded with. */
-type Recorded = Caller & { card_id: string; audit_id: string }
+export type Recorded = Caller & { card_id: string; audit_id: string }
 export type Keyed = { idempotency_key: string | null; body_hmac: Buffer | null; response_body: string }
 
 /** What may be done to a card. Each is an operation and an action of its own for keys and for the audit trail. */
@@ -223,50 +223,4 @@ export async function recordCvcs(database: Database, entries: CvcCollected[]): P
   }))
   const rows = await database.commitAll<WrittenRow>(merchantsOf(entries), statements)
   return rows.map(([row]) => writtenOf(row!))
-}
-
-export type CardDeletion = Recorded & { event_id: string; at: string }
-
-/** From the commit on nobody finds the card. The event tells no more of it than what may be kept. */
-const deleteText = `
-  with changed as materialized (
-    update cards set deleted_at = now()
-    where merchant_id = $1 and card_id = $2 and deleted_at is null returning card_version_id, fingerprint
-  ), added_audit as (
-    insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address,
-      result)
-    select $3, $1, $4, $5, 'card.delete', $2, $6, $7, 'done' from changed
-  ), added_event as (
-    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-    select $8, $1, 'card.deleted', $2, json_build_object('id', $2::text, 'object', 'card', 'status', 'deleted',
-      'brand', version.brand, 'bin', version.bin, 'last4', version.last4, 'fingerprint', changed.fingerprint),
-      $9::timestamptz
-    from changed cross join lateral (
-      select brand, bin, last4 from card_versions
-      where merchant_id = $1 and card_id = $2 and card_version_id = changed.card_version_id limit 1) version
-  )
-  select exists (select from changed) as written`
-
-/** False where there was no such card any more. */
-export function deleteCards(database: Database, deletions: CardDeletion[]): Promise<boolean[]> {
-  const keyOf = (deletion: CardDeletion) => `${deletion.merchant_id}|${deletion.card_id}`
-  return inKeyOrder(deletions, keyOf, async (ordered) => {
-    const statements = ordered.map((entry) => ({
-      name: 'delete_card',
-      text: deleteText,
-      values: [
-        entry.merchant_id,
-        entry.card_id,
-        entry.audit_id,
-        entry.actor,
-        entry.key_id,
-        entry.request_id,
-        entry.source_address,
-        entry.event_id,
-        entry.at,
-      ],
-    }))
-    const rows = await database.commitAll<WrittenRow>(merchantsOf(ordered), statements)
-    return rows.map(([row]) => row!.written)
-  })
 }

@@ -13,8 +13,8 @@ import { binOf } from './brands.ts'
 import { nameOf } from './card-names.ts'
 import type { Cards, CardsDeps, SerializeCard } from './cards.ts'
 import { applyChanges, type Change, type Changed } from './change-batch.ts'
-import * as queries from './change-queries.ts'
 import { createCvcCollection, keyedHmac, keyReused, limits } from './cvc-collection.ts'
+import { type CardDeletion, deleteCards } from './deletion-queries.ts'
 import type { CardChange, CardReplacement, CardRestoration } from './schemas.ts'
 import { refuseCardNumberIn, validateCardChange, validateNewNumber } from './validation.ts'
 
@@ -27,9 +27,9 @@ export function createCardChanges(deps: CardsDeps & { cards: Cards }) {
     ...limits,
   })
   const collection = createCvcCollection(deps)
-  const deletions = createGroupCommit<queries.CardDeletion, boolean>({
+  const deletions = createGroupCommit<CardDeletion, boolean>({
     name: 'cards.delete',
-    write: (entries) => queries.deleteCards(deps.database, entries),
+    write: (entries) => deleteCards(deps.database, entries),
     ...limits,
   })
 
@@ -147,6 +147,8 @@ export function createCardChanges(deps: CardsDeps & { cards: Cards }) {
         audit_id: newId('audit', now.getTime()),
         event_id: newId('event', now.getTime()),
         at: now.toISOString(),
+        reason: null,
+        card_version_id: null,
       })
       deps.cvcLeases.drop({ merchant_id: caller.merchant_id, card_id: cardId })
       if (!deleted) throw new Failure('not_found')

@@ -47,6 +47,7 @@ test('without a policy, or with allow, the same number makes as many cards as it
   assert.deepEqual(await vault.policies.get('mer_unknown'), {
     object: 'card_policy',
     duplicates: 'allow',
+    expired_cards_kept_days: null,
     updated_at: null,
   })
 })

@@ -62,7 +62,7 @@ function validateTexts(card: NewCard | CardChange): void {
 }
 
 /** A card is good to the end of its month, wherever on earth that month ends last. */
-function isExpired(month: number, year: number, now: Date): boolean {
+export function isExpired(month: number, year: number, now: Date): boolean {
   const endOfMonth = Date.UTC(year, month, 1) + 12 * 3_600_000
   return now.getTime() >= endOfMonth
 }
