@@ -196,7 +196,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       unsealing,
     }),
     internalRoutes: async (server) => {
-      await forwardRoutes.internalRoutes({ cards, connections, forwards })(server)
+      await forwardRoutes.internalRoutes({ cards, connections, forwards, keyring })(server)
       await outboxRoutes(relayDatabase)(server)
       await auditTrail.internalRoutes(server)
     },

@@ -24,6 +24,8 @@ export function publicRoutes(payments: Payments, deps: ResolveByHandDeps): Route
             'connection_not_found',
             'connection_disabled',
             'card_testing_suspected',
+            'vault_sealed',
+            'keys_unavailable',
           ],
         },
         schema: {

@@ -2,6 +2,7 @@ import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { Type } from 'typebox'
+import { keyFailures } from '../keys/keyring.ts'
 import type { BulkReveals } from './bulk-reveals.ts'
 import { bulkReveal, revealedCards } from './schemas.ts'
 
@@ -18,6 +19,7 @@ export function publicRoutes(bulkReveals: BulkReveals): Routes {
             'approval_required',
             'approval_not_granted',
             'approval_used',
+            ...keyFailures,
           ],
         },
         schema: {

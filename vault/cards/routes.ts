@@ -131,7 +131,7 @@ export function publicRoutes(cards: Cards, changes: CardChanges, versions: CardV
     server.post(
       '/v1/cards/:id/cvc',
       {
-        config: { access: { scope: 'cards:write' }, failures: ['not_found', 'cvc_invalid'] },
+        config: { access: { scope: 'cards:write' }, failures: ['not_found', 'cvc_invalid', ...keyFailures] },
         schema: {
           summary: 'Collect the CVC again, for the next payment. Kept in memory only.',
           params: cardId,

@@ -4,6 +4,7 @@ import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency
 import { sendJsonText } from '@coffer/core/json-text.ts'
 import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
+import { keyFailures } from '../keys/keyring.ts'
 import type { CardChanges } from './changes.ts'
 import { type Card, card, cardId, cardReplacement, cardRestoration, cardVersionList } from './schemas.ts'
 import type { CardVersions } from './versions.ts'
@@ -42,6 +43,7 @@ export function publicRoutes(versions: CardVersions, changes: CardChanges): Rout
             'card_number_invalid',
             'card_expired',
             'cvc_invalid',
+            ...keyFailures,
           ],
         },
         schema: {
@@ -70,6 +72,7 @@ export function publicRoutes(versions: CardVersions, changes: CardChanges): Rout
             'card_number_in_wrong_field',
             'card_version_not_found',
             'card_number_erased',
+            ...keyFailures,
           ],
         },
         schema: {

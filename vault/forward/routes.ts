@@ -13,7 +13,7 @@ import {
 import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Cards } from '../cards/cards.ts'
-import { keyFailures } from '../keys/keyring.ts'
+import { type Keyring, keyFailures } from '../keys/keyring.ts'
 import type { Connections } from './connections.ts'
 import type { Forwards } from './forwards.ts'
 import { connection, connectionChange, connectionList, newConnection } from './schemas.ts'
@@ -95,7 +95,12 @@ export function publicRoutes(connections: Connections): Routes {
 }
 
 /** For the platform only: it knows what to send, the vault decides whether and fills in what is secret. */
-export function internalRoutes(deps: { cards: Cards; connections: Connections; forwards: Forwards }): Routes {
+export function internalRoutes(deps: {
+  cards: Cards
+  connections: Connections
+  forwards: Forwards
+  keyring: Keyring
+}): Routes {
   return async (server) => {
     server.post(
       '/internal/forwards',
@@ -133,10 +138,17 @@ export function internalRoutes(deps: { cards: Cards; connections: Connections; f
     server.post(
       '/internal/connection-facts',
       {
-        config: { access: { service: ['platform'] }, failures: ['connection_not_found'] },
+        config: {
+          access: { service: ['platform'] },
+          failures: ['connection_not_found', ...keyFailures],
+        },
         schema: { body: connectionFactsCall, response: { 200: connectionFacts } },
       },
-      (request) => deps.connections.facts(request.body.merchant_id, request.body.connection_id),
+      (request) => {
+        // Asked before a payment is accepted: without keys nothing could be sent for it.
+        deps.keyring.ready()
+        return deps.connections.facts(request.body.merchant_id, request.body.connection_id)
+      },
     )
   }
 }

@@ -5,6 +5,7 @@ import { sendJsonText } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import { revealRequest } from '../cards/schemas.ts'
+import { keyFailures } from '../keys/keyring.ts'
 import { newToken, revealedToken, type Token, token, tokenId, tokenList, tokenListQuery } from './schemas.ts'
 import type { Tokens } from './tokens.ts'
 
@@ -15,7 +16,7 @@ export function publicRoutes(tokens: Tokens): Routes {
       {
         config: {
           access: { scope: 'tokens:write' },
-          failures: ['card_number_in_wrong_field', 'bank_account_invalid'],
+          failures: ['card_number_in_wrong_field', 'bank_account_invalid', ...keyFailures],
         },
         schema: {
           summary: 'Keep a bank account or a text and get an id for it.',
@@ -59,7 +60,7 @@ export function publicRoutes(tokens: Tokens): Routes {
     server.delete(
       '/v1/tokens/:id',
       {
-        config: { access: { scope: 'tokens:write' }, failures: ['not_found'] },
+        config: { access: { scope: 'tokens:write' }, failures: ['not_found', ...keyFailures] },
         schema: {
           summary: 'Delete a token. It is found nowhere any more; its data are erased later.',
           params: tokenId,
@@ -75,7 +76,10 @@ export function publicRoutes(tokens: Tokens): Routes {
     server.post(
       '/v1/tokens/:id/reveal',
       {
-        config: { access: { scope: 'tokens:reveal' }, failures: ['not_found', 'card_number_in_wrong_field'] },
+        config: {
+          access: { scope: 'tokens:reveal' },
+          failures: ['not_found', 'card_number_in_wrong_field', ...keyFailures],
+        },
         schema: {
           summary: 'All of the data. Recorded before they are answered.',
           params: tokenId,

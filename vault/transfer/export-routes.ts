@@ -4,6 +4,7 @@ import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency
 import { sendJsonText } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
+import { keyFailures } from '../keys/keyring.ts'
 import { type Export, exportList, exportSchema, newExport } from './export-schemas.ts'
 import type { Exports } from './exports.ts'
 import { importListQuery as listQuery, importId as objectId } from './import-schemas.ts'
@@ -26,6 +27,7 @@ export function publicRoutes(parts: { exports: Exports }): Routes {
             'approval_required',
             'approval_not_granted',
             'approval_used',
+            ...keyFailures,
           ],
         },
         schema: {
@@ -69,7 +71,7 @@ export function publicRoutes(parts: { exports: Exports }): Routes {
     server.get(
       '/v1/exports/:id/file',
       {
-        config: { access, failures: ['not_found', 'export_file_not_there'] },
+        config: { access, failures: ['not_found', 'export_file_not_there', ...keyFailures] },
         schema: {
           summary: 'The file of an export, or with `Range` a piece of it. Recorded before it is answered.',
           params: objectId,

@@ -6,6 +6,7 @@ import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency
 import { sendJsonText } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
+import { keyFailures } from '../keys/keyring.ts'
 import type { CardSources } from './card-sources.ts'
 import type { ImportKeys } from './import-key.ts'
 import {
@@ -45,7 +46,7 @@ function importRoutes(server: Server, parts: Parts): void {
   server.post(
     '/v1/imports',
     {
-      config: { access, failures: ['card_number_in_wrong_field'] },
+      config: { access, failures: ['card_number_in_wrong_field', ...keyFailures] },
       schema: {
         summary: 'Bring cards in from a file: what it is, and how to take it.',
         headers: optionalKey,
@@ -88,7 +89,7 @@ function importRoutes(server: Server, parts: Parts): void {
   server.post(
     '/v1/imports/:id/cancel',
     {
-      config: { access, failures: ['not_found', 'import_state_invalid'] },
+      config: { access, failures: ['not_found', 'import_state_invalid', ...keyFailures] },
       schema: {
         summary: 'Stop an import. Cards that it has created stay.',
         params: importId,
@@ -116,7 +117,13 @@ function uploadRoute(server: Server, parts: Parts): void {
       {
         config: {
           access,
-          failures: ['not_found', 'import_file_not_expected', 'import_offset_wrong', 'request_too_large'],
+          failures: [
+            'not_found',
+            'import_file_not_expected',
+            'import_offset_wrong',
+            'request_too_large',
+            ...keyFailures,
+          ],
         },
         schema: {
           summary:
@@ -165,7 +172,7 @@ function lookUpRoutes(server: Server, parts: Parts): void {
   server.get(
     '/v1/imports/key',
     {
-      config: { access, failures: [] },
+      config: { access, failures: keyFailures },
       schema: {
         operationId: 'getImportKey',
         summary: 'The OpenPGP key to encrypt files to. Made when it is first asked for.',

@@ -4,6 +4,7 @@ import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency
 import { sendJsonText } from '@coffer/core/json-text.ts'
 import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
+import { keyFailures } from '../../keys/keyring.ts'
 import type { Destinations } from './destinations.ts'
 import { type Destination, destination, destinationId, destinationList, newDestination } from './schemas.ts'
 
@@ -19,6 +20,7 @@ export function publicRoutes(destinations: Destinations): Routes {
             'destination_exists',
             'destination_not_allowed',
             'client_certificate_invalid',
+            ...keyFailures,
           ],
         },
         schema: {

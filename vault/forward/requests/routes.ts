@@ -3,6 +3,7 @@ import type { Routes } from '@coffer/core/http-server.ts'
 import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
+import { keyFailures } from '../../keys/keyring.ts'
 import type { ForwardRequests, Timing } from './forward-requests.ts'
 import { dryRun, forward, forwardId, forwardList, forwardListQuery, newForward } from './schemas.ts'
 
@@ -24,6 +25,7 @@ export function publicRoutes(forwards: ForwardRequests): Routes {
             'mark_invalid',
             'mark_unresolved',
             'finishing_failed',
+            ...keyFailures,
           ],
         },
         schema: {

@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { after, test } from 'node:test'
-import { type Api, apiOf, assertProblem, firstApi, newMerchant } from './support/api.ts'
-import { kmsKeyArn, openBaoKeyName, openBaoToken, startTestKeyServices } from './support/key-services.ts'
-import { eventually, type Product, startProduct, temporaryFolder } from './support/product.ts'
+import fc from 'fast-check'
+import { type Api, apiOf, assertProblem, firstApi, newMerchant } from '../support/api.ts'
+import { kmsKeyArn, openBaoKeyName, openBaoToken, startTestKeyServices } from '../support/key-services.ts'
+import { idFields, kindInPath, ownId } from '../support/own-objects.ts'
+import { eventually, type Product, startProduct, temporaryFolder } from '../support/product.ts'
+import { publicRoutesOf } from '../support/routes.ts'
+import { knownValues, validRequest } from '../support/valid-requests.ts'
 
-const root = resolve(import.meta.dirname, '..')
+const root = resolve(import.meta.dirname, '..', '..')
 const data_directory = temporaryFolder({ after })
 const services = await startTestKeyServices({ after })
 const tokenFile = join(temporaryFolder({ after }), 'token')
@@ -83,6 +88,32 @@ async function custodian(operator: Api, owner: string): Promise<string> {
   return (await operator.call<{ secret_key: string }>('POST', '/v1/api_keys', { body })).body.secret_key
 }
 
+/** Each route is sent something it would take: for want of keys it says so, or it does without. */
+async function tryEveryRoute(api: Api, own: ReadonlyMap<string, string>): Promise<void> {
+  const known = { ...knownValues }
+  for (const [field, kind] of Object.entries(idFields))
+    if (own.has(kind)) known[field] = fc.constant(own.get(kind)!)
+  const wrong: string[] = []
+  let sealed = 0
+  for (const route of await publicRoutesOf()) {
+    const kind = kindInPath(route.url)
+    const id = (kind === undefined ? undefined : own.get(kind)) ?? `none_${'0'.repeat(26)}`
+    for (const request of fc.sample(validRequest(route, id, known), { seed: 7, numRuns: 2 })) {
+      const query = new URLSearchParams(request.query)
+      const { status, text } = await api.call(route.method, `${request.path}?${query}`, {
+        ...(request.body === undefined ? {} : { body: request.body }),
+        ...(route.headers?.properties?.['idempotency-key'] === undefined ? {} : { key: randomUUID() }),
+      })
+      if (text.includes('"vault_sealed"')) sealed++
+      else if (status >= 500) wrong.push(`${route.method} ${request.path}: ${status} ${text}`)
+    }
+  }
+  assert.deepEqual(wrong, [])
+  assert.ok(sealed > 10, `${sealed}`)
+}
+
+const own = new Map<string, string>()
+
 for (const provider of ['aws-kms', 'openbao'])
   test(`${provider}: cards are kept and revealed, and so they are after a restart and under the next provider`, async () => {
     const product = await start(provider)
@@ -90,6 +121,8 @@ for (const provider of ['aws-kms', 'openbao'])
     await keepCard(product)
     await revealAll(product)
     assert.ok((await wrappingKeys(firstApi(product))).includes(provider))
+    for (const kind of ['cards', 'tokens', 'connections', 'payments'])
+      own.set(kind, await ownId(firstApi(product), kind))
     await product.stop()
   })
 
@@ -98,6 +131,7 @@ test('SEC-08, SEC-11: shamir: sealed at each start, and open once two people hav
   const operator = firstApi(product)
   assertProblem(await operator.call('GET', '/readyz'), { status: 503, code: 'vault_sealed', retryable: true })
   assertProblem(await operator.createCard(), { status: 503, code: 'vault_sealed', retryable: true })
+  await tryEveryRoute(operator, own)
   const [ada, bob] = [await custodian(operator, 'ada'), await custodian(operator, 'bob')]
   const COFFER_API_URL = product.sandbox.api_url
   const give = (key: string, share: string) =>
