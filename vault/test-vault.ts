@@ -50,9 +50,11 @@ export async function openTestVault(
   postgres: TestPostgres,
   wrap: (database: Database) => Database = (same) => same,
   clock: Clock = { now: () => new Date('2026-11-22T12:00:00.123Z') },
+  keys: { wrapping?: Secret<string>; previous?: Secret<string>[] } = {},
 ) {
   const database = wrap(postgres.open('coffer_vault_service', { connections_max: 8 }))
-  const keyring = await openTestKeyring(database, rootKeysOf(postgres))
+  const { wrapping = rootKeysOf(postgres).wrapping, previous } = keys
+  const keyring = await openTestKeyring(database, { ...rootKeysOf(postgres), wrapping }, previous)
   const cvcLeases = createCvcLeases()
   const revealRecords = createRevealRecords(database)
   const deps = { database, keyring, clock, cvcLeases, revealRecords }

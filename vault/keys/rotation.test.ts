@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import type { Approvals } from '@coffer/core/approvals.ts'
 import { newId } from '@coffer/core/ids.ts'
-import type { Database } from '@coffer/core/postgres.ts'
+import type { Secret } from '@coffer/core/secret.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
 import { eventually } from '../../test/support/product.ts'
 import type { Card } from '../cards/schemas.ts'
 import {
   newCaller,
+  newRootKey,
   openTestVault,
   rootKeysOf,
   rowsOf,
@@ -16,13 +17,9 @@ import {
   type TestVault,
   testCard,
 } from '../test-vault.ts'
-import { createCensus } from './census.ts'
-import { createDestructions, startDestroying } from './destructions.ts'
-import { followKeyNotices } from './key-notices.ts'
+import { startKeyWork } from './key-work.ts'
 import { createLocalKeys } from './local-keys.ts'
-import { startRotating } from './rotating.ts'
 import type { RotationKind } from './rotation-queries.ts'
-import { createRotations } from './rotations.ts'
 import type { KeyRotation } from './schemas.ts'
 
 const postgres = await startTestPostgres({ after })
@@ -30,43 +27,33 @@ const relayDatabase = postgres.open('coffer_vault_relay')
 const { wrapping } = rootKeysOf(postgres)
 const number = '4242424242424242'
 
+// Access keeps approvals; here stands one that was given.
+const approvals: Approvals = {
+  consume: async ({ approval_id }) => ({
+    approval_id: approval_id!,
+    requested_by: 'ada',
+    approved_by: 'grace',
+    reason: 'the merchant left',
+  }),
+}
+
 /** A process of the vault, with everything that belongs to keys. */
-async function openProcess(
-  options: { wrap?: (database: Database) => Database; rows_per_second?: number } = {},
-) {
-  const vault = await openTestVault(postgres, options.wrap)
-  const wrappingKeys = createLocalKeys(wrapping)
-  const { database, keyring } = vault
-  const deps = { database, relayDatabase, keyring, wrappingKeys, log: quietLog }
-  const notices = await followKeyNotices({ ...deps, wrappingKeyId: () => wrappingKeys.currentId() })
-  const destroying = startDestroying({ ...deps, backup_retention_days: 35, clock: systemClock })
-  // Access keeps approvals; here stands one that was given.
-  const approvals: Approvals = {
-    consume: async ({ approval_id }) => ({
-      approval_id: approval_id!,
-      requested_by: 'ada',
-      approved_by: 'grace',
-      reason: 'the merchant left',
-    }),
-  }
-  const destructions = createDestructions({ ...deps, approvals, clock: systemClock })
-  const rotating = startRotating({
-    ...deps,
-    holder: notices.holder,
-    rows_per_second: options.rows_per_second ?? 100_000,
+async function openProcess(keys: { wrapping?: Secret<string>; previous?: Secret<string>[] } = {}) {
+  const vault = await openTestVault(postgres, undefined, undefined, keys)
+  const keyWork = await startKeyWork({
+    ...vault,
+    relayDatabase,
+    wrappingKeys: createLocalKeys(keys.wrapping ?? wrapping, keys.previous),
+    approvals,
+    config: { VAULT_KEY_ROTATION_ROWS_PER_SECOND: 100_000, VAULT_BACKUP_RETENTION_DAYS: 35 },
+    clock: systemClock,
+    log: quietLog,
   })
-  const rotations = createRotations({ database, keyring, clock: systemClock })
-  const census = createCensus(deps)
+  let stopped: Promise<void> | undefined
   return {
     ...vault,
-    rotations,
-    census,
-    destructions,
-    async stop() {
-      await Promise.all([rotating.stop(), destroying.stop()])
-      await notices.stop()
-      await keyring.stop()
-    },
+    ...keyWork,
+    stop: () => (stopped ??= keyWork.stop().then(() => vault.keyring.stop())),
   }
 }
 
@@ -222,4 +209,55 @@ test("SEC-35: when its keys are destroyed, a merchant's numbers open nowhere and
     String(certificate!['reason']),
     new RegExp(`1 in number; .* expire by ${destroyed.backups_expire_at}`),
   )
+})
+
+test('SEC-09: a process that has not heard of the new fingerprint key yet makes no second fingerprint', async () => {
+  const caller = newCaller()
+  const [first, second] = testNumbers(60).slice(50)
+  const known = await fingerprintOf(one, caller, first!)
+  // It hears nothing: it is no holder of keys, so nothing waits for it.
+  const unaware = await openTestVault(postgres)
+  after(() => unaware.keyring.stop())
+  const version = unaware.keyring.fingerprints.current.version
+  const rotation = rotate('fingerprint')
+  const found = await Promise.all(
+    Array.from({ length: 64 }, (_, turn) =>
+      fingerprintOf([one, other, unaware][turn % 3]!, caller, turn % 2 === 0 ? first! : second!),
+    ),
+  )
+  assert.equal((await rotation).state, 'finished')
+  assert.equal(new Set(found).size, 2)
+  assert.ok(found.every((fingerprint, turn) => turn % 2 === 1 || fingerprint === known))
+  const newest = await Promise.all(
+    [unaware, one, other].map((vault) => fingerprintOf(vault, caller, second!)),
+  )
+  assert.deepEqual(new Set(newest), new Set([found[1]]))
+  assert.equal(unaware.keyring.fingerprints.current.version, version + 1)
+  assert.equal((await rowsOf(postgres, 'instruments', caller.merchant_id)).length, 2)
+})
+
+test('SEC-09: after a new wrapping key every key stands under it, and what they encrypted opens as before', async () => {
+  const caller = newCaller()
+  const card = await keep(one, caller, number)
+  await Promise.all(processes.map((process) => process.stop()))
+  const next = newRootKey()
+  const turned = await openProcess({ wrapping: next, previous: [wrapping] })
+  const answer = await turned.rotations.start(caller, true, 'wrapping', null, (rotation) =>
+    JSON.stringify(rotation),
+  )
+  const { id } = JSON.parse(answer.body) as KeyRotation
+  // A process that ended was seen a moment ago: the rotation waits for those only that still run.
+  const rotation = await eventually(async () => {
+    const found = await turned.rotations.get(caller.merchant_id, true, id)
+    return found.state !== 'running' && found
+  })
+  assert.equal(rotation.state, 'finished')
+  const { wrapping_keys } = await turned.census.take(caller.merchant_id, true)
+  assert.equal(wrapping_keys!.length, 1)
+  assert.ok(wrapping_keys![0]!.is_current && wrapping_keys![0]!.rows > 0)
+  await turned.stop()
+  // The former key is not needed any more.
+  const alone = await openProcess({ wrapping: next })
+  assert.equal((await alone.cards.reveal(caller, card.id, 'a test')).number, number)
+  await alone.stop()
 })
