@@ -23,9 +23,9 @@ import * as cardRoutes from './cards/routes.ts'
 import { createCardUsage } from './cards/usage.ts'
 import * as versionRoutes from './cards/version-routes.ts'
 import { type CardVersions, createCardVersions } from './cards/versions.ts'
+import { cvcConfigProblems, cvcSettings, openCvcLeases } from './cvc/settings.ts'
 import { startErasing } from './erasing.ts'
 import { type Connections, createConnections } from './forward/connections.ts'
-import { createCvcLeases } from './forward/cvc-leases.ts'
 import { createDestinations, type Destinations } from './forward/destinations/destinations.ts'
 import * as destinationRoutes from './forward/destinations/routes.ts'
 import { createForwards } from './forward/forwards.ts'
@@ -58,6 +58,7 @@ export const settings = {
   }),
   ...keySettings,
   ...keyWorkSettings,
+  ...cvcSettings,
   VAULT_ROLE_KEY: roleKeySetting('vault'),
   VAULT_AUDIT_KEY: auditKeySetting('vault'),
   COFFER_AUDIT_FOLDER: auditFolderSetting,
@@ -65,9 +66,10 @@ export const settings = {
   ...accessSettings,
 }
 
-export const check = keyConfigProblems
-
-const cvcSweepMs = 10_000
+export const check = (config: ConfigOf<typeof settings>) => [
+  ...keyConfigProblems(config),
+  ...cvcConfigProblems(config),
+]
 
 /** The parts behind a route are used when it is called: the contract is made from routes with nothing behind. */
 export function publicRoutes(parts: {
@@ -123,8 +125,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
   const unsealing = createUnsealing({ database, keyring, shamirKeys, log })
   const access = connectToAccess({ role: 'vault', roleKey: config.VAULT_ROLE_KEY, config, log })
-  const cvcLeases = createCvcLeases()
-  const sweep = setInterval(() => cvcLeases.sweep(), cvcSweepMs)
+  const cvcLeases = await openCvcLeases(config, log)
   const revealRecords = createRevealRecords(database)
   const cardsDeps = { database, keyring, clock: systemClock, cvcLeases, revealRecords }
   const cards = createCards(cardsDeps)
@@ -208,7 +209,6 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     noteRefused: auditTrail.noteRefused,
     warnings: auditTrail.warnings,
     async stop() {
-      clearInterval(sweep)
       await transfer.stop()
       await Promise.all([cards.drain(), cardChanges.drain(), tokens.drain(), forwards.drain()])
       await keyWork.stop()
@@ -217,6 +217,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await Promise.all([expiry.stop(), erasing.stop(), retention.stop(), outboxAge.stop(), keyring.stop()])
       await auditTrail.stop()
       wrappingKeys.close?.()
+      await cvcLeases.stop()
       await Promise.all([database.close(), relayDatabase.close(), access.close(), forwards.close()])
       await forwardRequests.close()
     },

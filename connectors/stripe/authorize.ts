@@ -27,7 +27,7 @@ export const createPaymentMethod: Step<AuthorizeInput> = {
   name: 'payment_methods',
   moves_money: false,
   resendable_without_cvc: false,
-  request: (_input, context) => ({
+  request: (input, context) => ({
     method: 'POST',
     path: '/v1/payment_methods',
     headers: writeHeaders(context),
@@ -37,12 +37,17 @@ export const createPaymentMethod: Step<AuthorizeInput> = {
         ['card[number]', '{{card.number}}'],
         ['card[exp_month]', '{{card.exp_month}}'],
         ['card[exp_year]', '{{card.exp_year}}'],
-        ['card[cvc]', '{{card.cvc?}}'],
+        ...cvcOf(input),
         ['billing_details[name]', '{{card.cardholder_name?}}'],
       ],
     },
   }),
   response: paymentMethodResponse,
+}
+
+/** Only a cardholder who is there has just given one. */
+function cvcOf({ initiator }: AuthorizeInput): [string, string][] {
+  return initiator === 'merchant' ? [] : [['card[cvc]', '{{card.cvc?}}']]
 }
 
 function paymentMethodResponse(response: HttpResponse, input: AuthorizeInput): Outcome | Continue {

@@ -137,7 +137,8 @@ async function runStep(
       : noMoney('the vault is unavailable')
   }
   progress.card_version_id = result.card_version_id
-  if (result.outcome === 'not_sent') return noMoney(result.reason)
+  if (result.outcome === 'not_sent')
+    return { ...noMoney(result.reason), ...(result.code !== undefined && { code: result.code }) } as Ending
   if (result.answer === null) return step.moves_money ? uncertain('no_answer') : noMoney(result.reason)
   const told = step.response(result.answer, input)
   if (told.kind === 'continue') {

@@ -47,7 +47,7 @@ export const paymentTransitions: Record<PaymentStatus, readonly PaymentStatus[]>
 export const openStates: readonly AttemptState[] = ['sending', 'pending', 'unknown']
 
 /** How an attempt ended: a PSP's outcome, or the certainty that nothing was sent that can move money. */
-export type Ending = Outcome | { kind: 'not_sent'; message: string }
+export type Ending = Outcome | { kind: 'not_sent'; message: string; code?: 'cvc_unavailable' }
 
 export type PaymentFailure = { code: string; message: string }
 
@@ -111,7 +111,7 @@ export function settlementOf(ending: Ending): Settlement {
         attempt_state: 'not_sent',
         payment_status: 'failed',
         event_type: 'payment.failed',
-        failure: { code: 'not_sent', message: ending.message },
+        failure: { code: ending.code ?? 'not_sent', message: ending.message },
       }
     case 'action_required':
       return {

@@ -7,7 +7,7 @@ import { isId, newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { pageOfList } from '../cursors.ts'
-import type { CvcLeases } from '../forward/cvc-leases.ts'
+import type { CvcLeases, CvcPlace } from '../cvc/cvc-leases.ts'
 import { type FingerprintKey, type NumberHashes, withEachBodyKey } from '../keys/fingerprints.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, seal, unseal } from '../keys/sealed-text.ts'
@@ -101,7 +101,7 @@ export function createCards(deps: CardsDeps) {
     const card = newCardOf(input, brand.brand, binOf(brand, input.number), fingerprintIfNew, now)
     const place = { merchant_id, card_id: card.id, card_version_id: card.version }
     const answer = serialize(card)
-    const inserted = await insert(input, {
+    const entry: Unhashed = {
       ...place,
       ...caller,
       card,
@@ -113,7 +113,11 @@ export function createCards(deps: CardsDeps) {
       event_data: answer,
       idempotency_key: idempotencyKey,
       response_body: answer,
-    })
+    }
+    const { cvc } = input
+    const inserted = await (cvc === undefined
+      ? insert(input, entry)
+      : withCvc(deps.cvcLeases, place, cvc, () => insert(input, entry)))
     if (inserted.verdict === 'body_differs')
       throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
     if (inserted.verdict === 'repeated') return inserted.answer
@@ -129,7 +133,6 @@ export function createCards(deps: CardsDeps) {
       // Deleted meanwhile, or another request with this key was faster.
       return existing ?? create(caller, input, idempotencyKey, serialize)
     }
-    if (input.cvc !== undefined) deps.cvcLeases.put(place, input.cvc)
     return { status: 201, body: answer.replace(fingerprintIfNew, inserted.fingerprint) }
   }
 
@@ -154,15 +157,7 @@ export function createCards(deps: CardsDeps) {
         reason,
         encrypted: row.number_encrypted,
       })
-      return {
-        id: row.card_id,
-        object: 'revealed_card',
-        version: row.card_version_id,
-        number,
-        exp_month: row.exp_month,
-        exp_year: row.exp_year,
-        cardholder_name: row.cardholder_name,
-      }
+      return revealedCardOf(row, number)
     },
 
     find,
@@ -183,6 +178,37 @@ export function createCards(deps: CardsDeps) {
       await creations.drain()
       await Promise.all([lookups.drain(), duplicates.drain()])
     },
+  }
+}
+
+function revealedCardOf(row: queries.CardRow, number: string): RevealedCard {
+  return {
+    id: row.card_id,
+    object: 'revealed_card',
+    version: row.card_version_id,
+    number,
+    exp_month: row.exp_month,
+    exp_year: row.exp_year,
+    cardholder_name: row.cardholder_name,
+  }
+}
+
+/** The CVC goes before the card: what is answered as failed has kept neither. */
+async function withCvc<Done extends { verdict: string }>(
+  leases: CvcLeases,
+  place: CvcPlace,
+  cvc: string,
+  insert: () => Promise<Done>,
+): Promise<Done> {
+  const keeping = leases.put(place, cvc)
+  if (keeping !== undefined) await keeping
+  let isInserted = false
+  try {
+    const done = await insert()
+    isInserted = done.verdict === 'inserted'
+    return done
+  } finally {
+    if (!isInserted) leases.drop(place)
   }
 }
 

@@ -99,13 +99,15 @@ export function createCardChanges(deps: CardsDeps & { cards: Cards }) {
       if (!isId('card', cardId)) throw new Failure('not_found')
       const now = deps.clock.now()
       const { merchant_id } = caller
+      if (replacement.cvc !== undefined) deps.cvcLeases.ready()
       const { asked, bodyFor } = replacementOf(merchant_id, replacement, now)
       const origin = originOf(replacement)
       const changed = await change(caller, cardId, idempotencyKey, bodyFor, { asked, origin, now, serialize })
       if (!changed.is_repeated) {
         const place = { merchant_id, card_id: cardId }
         deps.cvcLeases.drop(place)
-        if (replacement.cvc !== undefined) deps.cvcLeases.put(place, replacement.cvc)
+        const keeping = replacement.cvc === undefined ? undefined : deps.cvcLeases.put(place, replacement.cvc)
+        if (keeping !== undefined) await keeping
       }
       return changed.answer
     },

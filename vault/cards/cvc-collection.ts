@@ -6,7 +6,7 @@ import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import { inKeyOrder } from '@coffer/core/rows.ts'
-import { cvcLifetimeMs } from '../forward/cvc-leases.ts'
+import { cvcLifetimeMs } from '../cvc/cvc-leases.ts'
 import { withEachBodyKey } from '../keys/fingerprints.ts'
 import { nameOf } from './card-names.ts'
 import type { Cards, CardsDeps } from './cards.ts'
@@ -32,6 +32,7 @@ export function createCvcCollection(deps: CardsDeps & { cards: Cards }) {
       idempotencyKey: string | null,
     ): Promise<StoredAnswer> {
       const { merchant_id } = caller
+      deps.cvcLeases.ready()
       validateCvc((await deps.cards.find(merchant_id, cardId)).brand, cvc)
       const collected: CollectedCvc = {
         object: 'collected_cvc',
@@ -52,7 +53,8 @@ export function createCvcCollection(deps: CardsDeps & { cards: Cards }) {
       if (recorded === undefined) throw new Failure('not_found')
       if (recorded.verdict === 'body_differs') throw keyReused()
       if (recorded.verdict === 'repeated') return recorded.answer
-      deps.cvcLeases.put({ merchant_id, card_id: cardId }, cvc)
+      const keeping = deps.cvcLeases.put({ merchant_id, card_id: cardId }, cvc)
+      if (keeping !== undefined) await keeping
       // A deletion that was answered between the record and the line above has found no CVC to drop.
       await deps.cards.find(merchant_id, cardId).catch((error: unknown) => {
         deps.cvcLeases.drop({ merchant_id, card_id: cardId })

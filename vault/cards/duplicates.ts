@@ -70,7 +70,8 @@ export function createDuplicates(
         response_body: answer.body,
       })
       if (recorded?.verdict !== 'written') return undefined
-      if (cvc !== undefined) deps.cvcLeases.put(entry, cvc)
+      const keeping = cvc === undefined ? undefined : deps.cvcLeases.put(entry, cvc)
+      if (keeping !== undefined) await keeping
       return answer
     },
     drain: () => records.drain(),

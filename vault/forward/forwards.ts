@@ -12,11 +12,11 @@ import { histogram } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { BillingAddress } from '../cards/billing-address.ts'
 import type { CardUsage } from '../cards/usage.ts'
+import type { CvcLeases } from '../cvc/cvc-leases.ts'
 import { isKeysDestroyed, type Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, unseal } from '../keys/sealed-text.ts'
 import { notRecorded } from '../reveal-records.ts'
 import type { Connections, OpenConnection } from './connections.ts'
-import type { CvcLeases } from './cvc-leases.ts'
 import * as queries from './forward-queries.ts'
 import { type FilledRequest, fillRequest, MarkError, type MarkValues, marksOf } from './marks.ts'
 import { maskAnswer, maskSent } from './mask.ts'
@@ -57,6 +57,19 @@ export function createForwards(deps: {
     gather_ms: 20,
   })
 
+  /** Whether there is one, a store that cannot be reached does not tell: then nothing is sent without it. */
+  function takeCvc(call: ForwardCall): string | undefined | Promise<string | undefined> {
+    const unknown = (error: unknown) => {
+      throw new MarkError('card.cvc', error)
+    }
+    try {
+      const taking = deps.cvcLeases.take(call, call.attempt_id)
+      return taking instanceof Promise ? taking.catch(unknown) : taking
+    } catch (error) {
+      return unknown(error)
+    }
+  }
+
   async function fill(
     call: ForwardCall,
     connection: OpenConnection,
@@ -74,7 +87,8 @@ export function createForwards(deps: {
       if (card.cardholder_name !== null) values['card.cardholder_name'] = card.cardholder_name
       for (const [name, value] of Object.entries(card.billing_address ?? {}))
         if (value !== null) values[`card.billing_address.${name as keyof BillingAddress}`] = value
-      const cvc = wanted.has('card.cvc') ? deps.cvcLeases.take(call, call.attempt_id) : undefined
+      const taking = wanted.has('card.cvc') ? takeCvc(call) : undefined
+      const cvc = taking instanceof Promise ? await taking : taking
       if (cvc !== undefined) values['card.cvc'] = cvc
     }
     return { request: fillRequest(call.request as HttpRequest, values), values }
@@ -123,10 +137,10 @@ export function createForwards(deps: {
       failpoint('vault.forward.after_record')
       if (inserted.verdict !== 'recorded') return alreadyRecorded(call, inserted)
 
-      const filled = await fill(call, connection, inserted, wanted).catch((error: unknown) => {
-        deps.cvcLeases.giveBack(call, call.attempt_id)
-        if (error instanceof MarkError || isKeysDestroyed(error))
-          return { outcome: 'not_sent' as const, reason: (error as Error).message }
+      const filled = await fill(call, connection, inserted, wanted).catch(async (error: unknown) => {
+        await deps.cvcLeases.giveBack(call, call.attempt_id)
+        if (error instanceof MarkError) return notFilled(error)
+        if (isKeysDestroyed(error)) return { outcome: 'not_sent' as const, reason: (error as Error).message }
         end(call, { outcome: 'not_sent', reason: 'the request could not be filled' })
         throw error
       })
@@ -140,7 +154,7 @@ export function createForwards(deps: {
       destinationSeconds.observe({ outcome: sent.outcome }, destinationMs / 1000)
       failpoint('vault.forward.after_answer')
       const masked = mask(call, sent, filled.values)
-      if (sent.outcome === 'not_sent') deps.cvcLeases.giveBack(call, call.attempt_id)
+      if (sent.outcome === 'not_sent') await deps.cvcLeases.giveBack(call, call.attempt_id)
       else if (filled.values['card.cvc'] !== undefined) deps.cvcLeases.markSent(call, call.attempt_id)
       if (isAttempt(call, sent)) deps.usage.count(call)
       if (endsAuthorization(call, sent)) deps.cvcLeases.forget(call, call.attempt_id)
@@ -201,6 +215,11 @@ function mask(call: ForwardCall, sent: Sent, values: MarkValues): Sent {
   }
 }
 
+function notFilled({ mark, message }: MarkError): Sent & { outcome: 'not_sent' } {
+  const notSent = { outcome: 'not_sent', reason: message } as const
+  return mark === 'card.cvc' ? { ...notSent, code: 'cvc_unavailable' } : notSent
+}
+
 function result(
   call: ForwardCall,
   inserted: queries.ForwardInserted,
@@ -210,6 +229,7 @@ function result(
   return {
     outcome: sent.outcome,
     reason: sent.outcome === 'answered' ? '' : sent.reason,
+    ...(sent.outcome === 'not_sent' && sent.code !== undefined && { code: sent.code }),
     card_version_id: inserted.card?.card_version_id ?? call.card_version_id,
     answer: sent.outcome === 'answered' ? sent.response : null,
     destination_ms: destinationMs,

@@ -14,9 +14,11 @@ export type FilledRequest = {
 }
 
 export class MarkError extends Error {
-  constructor(mark: string) {
-    super(`the mark ${mark} cannot be filled`)
+  readonly mark: string
+  constructor(mark: string, cause?: unknown) {
+    super(`the mark ${mark} cannot be filled`, { cause })
     this.name = 'MarkError'
+    this.mark = mark
   }
 }
 

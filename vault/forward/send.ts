@@ -7,7 +7,7 @@ import type { FilledRequest } from './marks.ts'
 
 export type Sent =
   | { outcome: 'answered'; response: HttpResponse }
-  | { outcome: 'not_sent'; reason: string }
+  | { outcome: 'not_sent'; reason: string; code?: 'cvc_unavailable' }
   | { outcome: 'unanswered'; reason: string }
 
 export type Sender = {

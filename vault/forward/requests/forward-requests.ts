@@ -16,9 +16,9 @@ import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import type { Cards } from '../../cards/cards.ts'
 import type { CardUsage } from '../../cards/usage.ts'
+import type { CvcLeases } from '../../cvc/cvc-leases.ts'
 import type { Keyring } from '../../keys/keyring.ts'
 import type { Tokens } from '../../tokens/tokens.ts'
-import type { CvcLeases } from '../cvc-leases.ts'
 import type { Destinations, OpenDestination } from '../destinations/destinations.ts'
 import { finish } from '../destinations/finishing.ts'
 import { destinationSeconds } from '../forwards.ts'
@@ -146,7 +146,7 @@ export function createForwardRequests(deps: {
     const { caller, input } = asked
     const { source, target, destination } = prepared
     const forwardId = newId('forward')
-    const cvc = takeCvc(prepared, forwardId)
+    const cvc = await takeCvc(prepared, forwardId)
     const values = { ...source.values, ...(cvc === undefined ? {} : { 'card.cvc': cvc }) }
     let isSent = false
     try {
@@ -193,14 +193,14 @@ export function createForwardRequests(deps: {
       const timing = timingOf(asked.started_ms, prepared.policy_ms, ms)
       return { forward: forwardOf(row, answer), timing }
     } finally {
-      if (cvc !== undefined) deps.cvcLeases[isSent ? 'forget' : 'giveBack'](source.card!, forwardId)
+      if (cvc !== undefined) await deps.cvcLeases[isSent ? 'forget' : 'giveBack'](source.card!, forwardId)
     }
   }
 
-  /** Undefined where the request wants none. @throws Failure cvc_unavailable */
-  function takeCvc({ source, redacted }: Prepared, forwardId: string): string | undefined {
+  /** Undefined where the request wants none. @throws Failure cvc_unavailable, unavailable */
+  async function takeCvc({ source, redacted }: Prepared, forwardId: string): Promise<string | undefined> {
     if (source.card === undefined || !redacted.marks.some(({ mark }) => mark === 'card.cvc')) return undefined
-    const cvc = deps.cvcLeases.take(source.card, forwardId)
+    const cvc = await deps.cvcLeases.take(source.card, forwardId)
     if (cvc === undefined) throw new Failure('cvc_unavailable', { param: 'card' })
     return cvc
   }
@@ -228,8 +228,10 @@ export function createForwardRequests(deps: {
     async dryRun(caller: Caller, input: NewForward): Promise<DryRun> {
       const { source, target, destination, redacted } = await prepare(caller.merchant_id, input)
       await finish(redacted.request, destination, deps.clock.now())
+      const wantsCvc = redacted.marks.some(({ mark }) => mark === 'card.cvc')
+      const hasCvc = wantsCvc && source.card !== undefined && (await deps.cvcLeases.has(source.card))
       return dryRunOf(redacted, target, destination, (mark) =>
-        mark === 'card.cvc' ? holdsCvc(deps.cvcLeases, source) : source.values[mark] !== undefined,
+        mark === 'card.cvc' ? hasCvc : source.values[mark] !== undefined,
       )
     },
 
@@ -258,15 +260,6 @@ export function createForwardRequests(deps: {
     },
     close: () => deps.exchange.close(),
   }
-}
-
-/** It is put back at once: nothing else runs in between. */
-function holdsCvc(leases: CvcLeases, { card }: Source): boolean {
-  if (card === undefined) return false
-  const taker = newId('forward')
-  const isThere = leases.take(card, taker) !== undefined
-  leases.giveBack(card, taker)
-  return isThere
 }
 
 function timingOf(startedMs: number, policyMs: number, destinationMs: number): Timing {

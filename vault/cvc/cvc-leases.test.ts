@@ -13,8 +13,11 @@ function leasesAt() {
 
 test('SEC-02: a CVC is one attempt’s alone, and a re-send of that attempt has it too', () => {
   const { leases } = leasesAt()
+  assert.equal(leases.has(place), false)
   leases.put(place, '737')
+  assert.equal(leases.has(place), true)
   assert.equal(leases.take(place, 'att_1'), '737')
+  assert.equal(leases.has(place), false)
   assert.equal(leases.take(place, 'att_2'), undefined)
   assert.equal(leases.take(place, 'att_1'), '737')
 })

@@ -1,31 +1,43 @@
 /**
- * CVCs, in the memory of this one process and nowhere else (PCI DSS 3.3.1): for at most 15 minutes, for one
- * attempt. A lease is used up when bytes were sent to the PSP and comes back when they provably were not.
+ * CVCs, in memory only (PCI DSS 3.3.1): for at most 15 minutes, for one attempt. A lease is used up when bytes were
+ * sent to the PSP and comes back when they provably were not; one taken by a process that died counts as used.
+ *
+ * They lie in the memory of the one vault process, or, where there are several, in a store that they share
+ * (`shared-cvc-leases.ts`). What lies in memory is answered at once, without a promise.
  */
 export type CvcPlace = { merchant_id: string; card_id: string }
 
 export type CvcLeases = {
-  put(place: CvcPlace, cvc: string): void
-  /** The CVC, from now on this attempt's alone: a re-send of the same attempt is the same use. */
-  take(place: CvcPlace, attemptId: string): string | undefined
+  /** @throws Failure unavailable while no CVC can be kept. */
+  ready(): void
+  /** Takes the place of an earlier one of the card. @throws Failure unavailable where it is not kept. */
+  put(place: CvcPlace, cvc: string): void | Promise<void>
+  /**
+   * The CVC, from now on this attempt's alone: a re-send of the same attempt is the same use. Undefined where there is
+   * none, no longer one, or another attempt has it. @throws Failure unavailable where that cannot be told.
+   */
+  take(place: CvcPlace, attemptId: string): string | undefined | Promise<string | undefined>
+  /** Whether an attempt that begins now would get one. @throws Failure unavailable where that cannot be told. */
+  has(place: CvcPlace): boolean | Promise<boolean>
   /** It may have reached the PSP: it never comes back. */
   markSent(place: CvcPlace, attemptId: string): void
   /** Nothing was sent: another attempt may take it, unless an earlier step or send of this one carried it. */
-  giveBack(place: CvcPlace, attemptId: string): void
+  giveBack(place: CvcPlace, attemptId: string): void | Promise<void>
   /** The authorization has its result: the CVC is gone. */
   forget(place: CvcPlace, attemptId: string): void
   /** The card is gone, and its CVC with it. */
   drop(place: CvcPlace): void
-  sweep(): void
+  stop(): void | Promise<void>
 }
 
 type Lease = { cvc: Buffer; expires_at_ms: number; taken_by: string | undefined; sent: boolean }
 
 export const cvcLifetimeMs = 15 * 60_000
 const leasesMax = 100_000
+const sweepMs = 10_000
 
-/** `monotonicMs` must not follow changes of the wall clock. */
-export function createCvcLeases(monotonicMs: () => number = () => performance.now()): CvcLeases {
+/** In this process. `monotonicMs` must not follow changes of the wall clock. */
+export function createCvcLeases(monotonicMs: () => number = () => performance.now()) {
   const leases = new Map<string, Lease>()
   const nameOf = (place: CvcPlace) => `${place.merchant_id}|${place.card_id}`
 
@@ -34,8 +46,14 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
     leases.delete(name)
   }
 
+  function sweep(): void {
+    for (const [name, lease] of leases) if (monotonicMs() >= lease.expires_at_ms) drop(name)
+  }
+  const sweeping = setInterval(sweep, sweepMs).unref()
+
   return {
-    put(place, cvc) {
+    ready() {},
+    put(place, cvc): void {
       const name = nameOf(place)
       drop(name)
       if (leases.size >= leasesMax) drop(leases.keys().next().value as string)
@@ -48,7 +66,7 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
         sent: false,
       })
     },
-    take(place, attemptId) {
+    take(place, attemptId): string | undefined {
       const name = nameOf(place)
       const lease = leases.get(name)
       if (lease === undefined) return undefined
@@ -60,11 +78,15 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
       lease.taken_by = attemptId
       return lease.cvc.toString('latin1')
     },
+    has(place): boolean {
+      const lease = leases.get(nameOf(place))
+      return lease !== undefined && lease.taken_by === undefined && monotonicMs() < lease.expires_at_ms
+    },
     markSent(place, attemptId) {
       const lease = leases.get(nameOf(place))
       if (lease?.taken_by === attemptId) lease.sent = true
     },
-    giveBack(place, attemptId) {
+    giveBack(place, attemptId): void {
       const lease = leases.get(nameOf(place))
       if (lease?.taken_by === attemptId && !lease.sent) lease.taken_by = undefined
     },
@@ -73,8 +95,10 @@ export function createCvcLeases(monotonicMs: () => number = () => performance.no
       if (leases.get(name)?.taken_by === attemptId) drop(name)
     },
     drop: (place) => drop(nameOf(place)),
-    sweep() {
-      for (const [name, lease] of leases) if (monotonicMs() >= lease.expires_at_ms) drop(name)
+    sweep,
+    stop(): void {
+      clearInterval(sweeping)
+      for (const name of leases.keys()) drop(name)
     },
-  }
+  } satisfies CvcLeases & { sweep(): void }
 }
