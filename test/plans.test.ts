@@ -75,8 +75,7 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey = new RegExp(
-  `card_id token_id number_hmac idempotency_key attempt_id
-   payment_id event_id key_id connection_id forward_id
+  `card_id token_id number_hmac idempotency_key attempt_id payment_id event_id key_id connection_id forward_id
    origin resolve_at revoked_at disabled_at`
     .split(/\s+/)
     .join('|'),

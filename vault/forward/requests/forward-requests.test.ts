@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { createHash, generateKeyPairSync } from 'node:crypto'
 import diagnostics from 'node:diagnostics_channel'
 import { after, test } from 'node:test'
+import { compactDecrypt } from 'jose'
 import { startTestPostgres } from '../../../test/support/postgres.ts'
 import { newCaller } from '../../test-vault.ts'
 import { type Answer, startDestination } from '../test-destination.ts'
@@ -8,7 +10,7 @@ import { openTestForwards } from './test-forwards.ts'
 import { hostileUrls } from './test-hostile-urls.ts'
 
 const postgres = await startTestPostgres({ after })
-const { vault, forwards, prepare } = await openTestForwards(postgres)
+const { vault, forwards, destinations, prepare } = await openTestForwards(postgres)
 after(async () => {
   await forwards.drain()
   await forwards.close()
@@ -259,13 +261,94 @@ test('a record without an end is in use until its time is over, and unknown from
   assert.equal(psp.seen.length, 1)
 })
 
+test('a token goes out as a card does: its values are filled, masked, and recorded', async (t) => {
+  const iban = 'DE89370400440532013000'
+  const psp = await startDestination(t, (seen, response) =>
+    response.setHeader('content-type', 'application/json').end(JSON.stringify({ echo: seen.body })),
+  )
+  const { send, caller, rows } = await prepare(psp.url)
+  const input = { type: 'bank_account', data: { iban, holder_name: 'A. Holder' } } as const
+  const kept = await vault.tokens.create(caller, input, null, (token) => JSON.stringify(token))
+  const token = (JSON.parse(kept.body) as { id: string }).id
+  const wanted = {
+    token,
+    body: 'iban={{token.iban}}&holder={{token.holder_name}}&n={{card.number}}',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+  }
+  const { forward } = await send(wanted)
+  assert.equal(psp.seen[0]!.body, `iban=${iban}&holder=A.+Holder&n=${number}`)
+  assert.equal(forward.response!.body, '{"echo":"iban=[account]&holder=A.+Holder&n=[card number]"}')
+  assert.equal(forward.token, token)
+  const audited = (await rows('audit_records')).filter((row) => /forward/.test(row['action'] as string))
+  assert.deepEqual(audited.map((row) => row['action']).sort(), ['card.forward', 'token.forward'])
+  await assert.rejects(send({ ...wanted, body: 'a={{token.value}}' }), { code: 'mark_unresolved' })
+  const stranger = await prepare(psp.url)
+  await assert.rejects(stranger.send(wanted), { code: 'not_found', param: 'token' })
+  await vault.tokens.remove(caller, token)
+  await assert.rejects(send(wanted), { code: 'not_found', param: 'token' })
+  assert.equal(psp.seen.length, 1)
+})
+
+test('finishing steps run on the filled request: what is signed is what is sent, and what is encrypted is not read', async (t) => {
+  const psp = await startDestination(t, ok)
+  const { caller, send, request, destinationOf } = await prepare(psp.url)
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const first = (await destinationOf())[0]!
+  await destinations.remove(caller, first.destination_id)
+  const finishing = {
+    jwe: {
+      parameters: {
+        public_key: publicKey.export({ type: 'spki', format: 'pem' }) as string,
+        key_id: 'k1',
+        from: 'card',
+        to: 'encrypted',
+      },
+    },
+    cybersource_http_signature: {
+      parameters: { merchant_id: 'merchant', key_id: 'key-1' },
+      secret: btoa('a shared secret of some length'),
+    },
+  }
+  const created = await destinations.create(caller, { origin: psp.url, finishing }, null, (made) =>
+    JSON.stringify(made),
+  )
+  assert.doesNotMatch(created.body, /shared|YSBzaGFyZWQ/)
+  const body = '{"card":{"number":"{{card.number}}"},"amount":1}'
+  const shown = await forwards.dryRun(caller, request({ body }))
+  assert.deepEqual(shown.finishing, ['jwe', 'cybersource_http_signature'])
+  await send({ body })
+  const [seen] = psp.seen
+  const sent = JSON.parse(seen!.body) as { encrypted: string; amount: number }
+  assert.equal(sent.amount, 1)
+  assert.ok(!seen!.body.includes(number))
+  const { plaintext } = await compactDecrypt(sent.encrypted, privateKey)
+  assert.equal(Buffer.from(plaintext).toString(), `{"number":"${number}"}`)
+  const digest = createHash('sha256').update(seen!.body).digest('base64')
+  assert.equal(seen!.headers['digest'], `SHA-256=${digest}`)
+  assert.match(String(seen!.headers['signature']), /keyid="key-1"/)
+  await assert.rejects(send({ body: '{"amount":1}' }), { code: 'finishing_failed', param: 'body' })
+  await assert.rejects(
+    destinations.create(
+      caller,
+      {
+        origin: 'https://api.psp.example',
+        finishing: { ...finishing, mastercard_oauth1: { parameters: { consumer_key: 'c' }, secret: 'none' } },
+      },
+      null,
+      JSON.stringify,
+    ),
+    { code: 'invalid_request', param: 'finishing.mastercard_oauth1.secret' },
+  )
+  assert.equal(psp.seen.length, 1)
+})
+
 test('SEC-18: where the record cannot be written, nothing is sent', async (t) => {
   const psp = await startDestination(t, ok)
   const { send } = await prepare(psp.url, { cvc: '737' })
   const migrator = (text: string) => postgres.query('coffer_vault_migrator', text)
   await migrator('revoke insert on audit_records from coffer_vault_service')
   try {
-    await assert.rejects(send({ body: '{"c":"{{card.cvc}}"}' }))
+    await assert.rejects(send({ body: '{"c":"{{card.cvc}}"}' }), { code: 'unavailable' })
   } finally {
     await migrator('grant insert on audit_records to coffer_vault_service')
   }

@@ -18,6 +18,7 @@ import type { Cards } from '../../cards/cards.ts'
 import type { CardUsage } from '../../cards/usage.ts'
 import type { CvcLeases } from '../../cvc/cvc-leases.ts'
 import type { Keyring } from '../../keys/keyring.ts'
+import { notRecorded } from '../../reveal-records.ts'
 import type { Tokens } from '../../tokens/tokens.ts'
 import type { Destinations, OpenDestination } from '../destinations/destinations.ts'
 import { finish } from '../destinations/finishing.ts'
@@ -118,7 +119,7 @@ export function createForwardRequests(deps: {
       // If it is there all the same, it is told that nothing was sent.
       if (error instanceof Failure && error.code === 'outcome_unknown')
         end({ ...row, ended_at: row.recorded_at, ...endOf({ kind: 'unanswered', sent: false }) })
-      throw error
+      return notRecorded(error)
     })
     failpoint('vault.forward.after_record')
     return isRecorded

@@ -22,6 +22,7 @@ export async function openTestForwards(postgres: TestPostgres) {
     const allow = (input: NewDestination) =>
       destinations.create(kept.caller, input, null, (destination) => JSON.stringify(destination))
     await allow({ origin: url })
+    const destinationOf = () => destinations.open(kept.caller.merchant_id, url)
     const request = (changes: Partial<NewForward> = {}): NewForward => ({
       card: kept.card.id,
       method: 'POST',
@@ -34,7 +35,7 @@ export async function openTestForwards(postgres: TestPostgres) {
       key: string = crypto.randomUUID(),
       caller: Caller = kept.caller,
     ) => forwards.forward(caller, request(changes), key)
-    return { ...kept, allow, request, send, records: () => kept.rows('forward_requests') }
+    return { ...kept, allow, request, send, records: () => kept.rows('forward_requests'), destinationOf }
   }
   return { vault, destinations, exchange, forwards, prepare }
 }
