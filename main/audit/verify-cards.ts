@@ -14,9 +14,9 @@ export type CardHashes = {
   /** Of the versions that still have a number, oldest first. */
   version_ids: string[]
   version_hashes: Buffer[]
-  /** What was written last when the data key of a version was replaced; null where it never was. */
-  rewritten_hashes: (Buffer | null)[]
-  /** What the trail says was written for this card, newest first; without what was only read. */
+  /** The newest bytes of each since its data key was replaced; null where it was not. */
+  reencrypted_hashes: (Buffer | null)[]
+  /** What the trail says was written for the card's versions, newest first. */
   written_hashes: Buffer[]
   /** Whether the trail has the bytes of its first version: an import has one record for many cards. */
   has_creation: boolean
@@ -24,31 +24,28 @@ export type CardHashes = {
 
 const batchMax = 1_000
 
+/** Records that keep the hash of what was read, and not of what was written. */
+export const isWritten = `action not like '%reveal%' and action not like '%.forward'`
+
 /** Undefined where the card is what the trail says; `unknown` where the trail does not say. */
 export function cardProblem(card: CardHashes): string | undefined {
-  const written = card.written_hashes.map((hash) => hash.toString('hex'))
-  const stored = card.version_hashes.map((hash) => hash.toString('hex'))
-  const rewritten = card.rewritten_hashes.map((hash) => hash?.toString('hex'))
-  const isRewritten = (index: number) => rewritten[index] !== undefined
-  if (written.length === 0 && !stored.some((_hash, index) => isRewritten(index)))
-    return stored.length === 0 ? undefined : 'unknown'
-  const newestId = card.version_ids.at(-1)
+  const newest = card.version_ids.length - 1
   // Where its number is gone, so are those of all its versions.
-  if (newestId === undefined) return undefined
-  if (newestId !== card.card_version_id)
+  if (newest < 0) return undefined
+  if (card.version_ids[newest] !== card.card_version_id)
     return `It points to ${card.card_version_id}, which is not its newest version.`
-  const newest = stored.length - 1
-  // What was written for other versions says nothing of this one.
-  const others = new Set(stored.slice(0, -1))
-  const lastWritten = rewritten[newest] ?? written.find((hash) => !others.has(hash)) ?? stored[newest]
-  if (lastWritten !== stored[newest]) return 'Its encrypted number is not the one that was written last.'
-  const changed = stored.findIndex((hash, index) => isRewritten(index) && rewritten[index] !== hash)
-  if (changed >= 0)
-    return `The encrypted number of ${card.version_ids[changed]} is not the one that was written last.`
-  const unknown = stored.findIndex((hash, index) => !isRewritten(index) && !written.includes(hash))
-  if (unknown >= 0 && card.has_creation)
-    return `The encrypted number of ${card.version_ids[unknown]} was never written.`
-  return undefined
+  const written = card.written_hashes.map((hash) => hash.toString('hex'))
+  for (const [index, id] of card.version_ids.entries()) {
+    const stored = card.version_hashes[index]!.toString('hex')
+    const reencrypted = card.reencrypted_hashes[index]?.toString('hex')
+    // The newest version is what was written last; of the others it is known that they were written.
+    const isAsWritten = index === newest ? stored === written[0] : written.includes(stored)
+    if (reencrypted === undefined ? isAsWritten : stored === reencrypted) continue
+    const isOfImport = reencrypted === undefined && !card.has_creation
+    if (isOfImport && (index < newest || written.length === 0)) continue
+    return `The encrypted number of ${id} is not the one that was written last.`
+  }
+  return written.length === 0 && card.reencrypted_hashes[newest] === null ? 'unknown' : undefined
 }
 
 /** @param progress is told how far it has got. */
@@ -95,19 +92,18 @@ function readCards(
       cross join lateral (
         select coalesce(array_agg(card_version_id order by card_version_id), '{}') as version_ids,
           coalesce(array_agg(stored.ciphertext_hash order by card_version_id), '{}') as version_hashes,
-          coalesce(array_agg(rewritten.ciphertext_hash order by card_version_id), '{}') as rewritten_hashes
+          coalesce(array_agg(reencrypted.ciphertext_hash order by card_version_id), '{}') as reencrypted_hashes
         from card_version_hashes stored left join lateral (
           select ciphertext_hash from audit_records record
           where record.object_id = stored.card_version_id and record.merchant_id = stored.merchant_id
-            and action = 'card_version.reencrypt'
-          order by audit_id desc limit 1) rewritten on true
+            and ciphertext_hash is not null order by audit_id desc limit 1) reencrypted on true
         where stored.merchant_id = card.merchant_id and stored.card_id = card.card_id) version
       cross join lateral (
         select coalesce(array_agg(ciphertext_hash order by audit_id desc), '{}') as written_hashes,
           coalesce(bool_or(action = 'card.create'), false) as has_creation
         from audit_records record
         where record.object_id = card.card_id and record.merchant_id = card.merchant_id
-          and ciphertext_hash is not null and action not like '%reveal%') trail
+          and ciphertext_hash is not null and ${isWritten}) trail
       order by card.merchant_id, card.card_id`,
     values: [after.merchant_id, after.card_id, batchMax],
   })

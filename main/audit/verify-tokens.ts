@@ -1,5 +1,6 @@
 /** Whether the vault holds the encrypted data of tokens that the audit trail says were written. */
 import type { Database } from '@coffer/core/postgres.ts'
+import { isWritten } from './verify-cards.ts'
 import { type Problem, problemsMax } from './verify-chain.ts'
 
 export type VerifiedTokens = { tokens: number; problems: Problem[] }
@@ -50,7 +51,7 @@ function readTokens(
       from token left join lateral (
         select ciphertext_hash from audit_records record
         where record.object_id = token.token_id and record.merchant_id = token.merchant_id
-          and ciphertext_hash is not null and action not like '%reveal%'
+          and ciphertext_hash is not null and ${isWritten}
         order by audit_id desc limit 1) trail on true
       order by token.merchant_id, token.token_id`,
     values: [after.merchant_id, after.token_id, batchMax],
