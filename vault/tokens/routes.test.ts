@@ -7,6 +7,7 @@ import { withCheckDigit } from '../../test/support/card-numbers.ts'
 import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
 import { openTestVault, rowsOf } from '../test-vault.ts'
 import { publicRoutes } from './routes.ts'
+import type { Tokens } from './tokens.ts'
 
 const postgres = await startTestPostgres({ after })
 const { tokens } = await openTestVault(postgres)
@@ -27,9 +28,13 @@ const check: TokenCheck = {
     throw new Failure('unauthenticated')
   },
 }
-const server = createServer(quietLog, { body_bytes_max: 64 * 1024, request_timeout_ms: 5_000 })
-await mount(server, publicRoutes(tokens), check)
-after(() => server.close())
+async function served(those: Tokens) {
+  const server = createServer(quietLog, { body_bytes_max: 64 * 1024, request_timeout_ms: 5_000 })
+  await mount(server, publicRoutes(those), check)
+  after(() => server.close())
+  return server
+}
+const server = await served(tokens)
 
 const allScopes = 'tokens:read,tokens:write,tokens:reveal'
 
@@ -39,8 +44,9 @@ async function call(
   merchant: string,
   body?: object,
   scopes = allScopes,
+  through = server,
 ) {
-  const answer = await server.inject({
+  const answer = await through.inject({
     url,
     method,
     headers: { authorization: `Bearer ${merchant}=${scopes}` },
@@ -209,4 +215,30 @@ test('a reveal wants a reason, and what a list is asked for has bounds', async (
     const { status, body } = await call('GET', `/v1/tokens?${query}`, merchant)
     assert.deepEqual([status, body.code, body.param], [400, 'invalid_request', param], query)
   }
+})
+
+test('SEC-35: once the keys of a merchant are being destroyed its tokens are told of, and neither opened nor kept', async () => {
+  const merchant = newId('merchant')
+  const { id } = (await create(merchant, text({ value: 'x' }))).body
+  await postgres.query(
+    'coffer_vault_migrator',
+    `with revoked as (
+       update data_keys set superseded_at = now(), revoked_at = now() where merchant_id = $1)
+     insert into key_destructions (merchant_id, destruction_id, state, reason, approval_id, requested_by, approved_by,
+       requested_at) values ($1, 'kdes_1', 'revoking', 'a test', 'appr_1', 'ada', 'grace', now())`,
+    [merchant],
+  )
+  const elsewhere = await served((await openTestVault(postgres)).tokens)
+  const asked = (method: 'GET' | 'POST', url: string, body?: object) =>
+    call(method, url, merchant, body, allScopes, elsewhere)
+  assert.equal((await asked('GET', `/v1/tokens/${id}`)).status, 200)
+  for (const [url, body] of [
+    [`/v1/tokens/${id}/reveal`, { reason: 'a reason' }],
+    ['/v1/tokens', text({ value: 'y' })],
+  ] as const) {
+    const answer = await asked('POST', url, body)
+    assert.deepEqual([answer.status, answer.body.code], [410, 'keys_destroyed'], url)
+  }
+  const actions = (await rowsOf(postgres, 'audit_records', merchant)).map(({ action }) => action)
+  assert.deepEqual(actions, ['token.create'])
 })

@@ -35,7 +35,7 @@ export function publicRoutes(tokens: Tokens): Routes {
     server.get(
       '/v1/tokens',
       {
-        config: { access: { scope: 'tokens:read' }, failures: [] },
+        config: { access: { scope: 'tokens:read' }, failures: keyFailures },
         schema: {
           summary: 'Tokens, newest first: all, or those of a customer.',
           querystring: tokenListQuery,
