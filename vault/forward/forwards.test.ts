@@ -265,6 +265,13 @@ test('a request with a mark that cannot be filled is not sent, and the CVC comes
   assert.equal(vault.cvcLeases.take({ merchant_id, card_id: card.id }, 'att_other'), '737')
 })
 
+test('SEC-02: where a CVC is wanted and there is none nothing is sent, no placeholder either, and it is told by its code', async (t) => {
+  const psp = await startDestination(t, ok)
+  const { call } = await prepare(psp.url)
+  const result = await send(call({ request: { ...form, body: { form: [['cvc', '{{card.cvc}}']] } } }))
+  assert.deepEqual([result.outcome, result.code, psp.seen.length], ['not_sent', 'cvc_unavailable', 0])
+})
+
 test('a cardholder whose name is a mark reaches the PSP by that name, and nothing secret with it', async (t) => {
   const psp = await startDestination(t, ok)
   for (const name of ['{{card.number}}', '{{connection.secret}}', '{{card.cvc?}}']) {
