@@ -51,13 +51,17 @@ export const operationPlaces = failpoints.filter((name) => /^platform\.operation
 /** Places that charges do not pass; crash-tokens tries them. */
 export const tokenPlaces = failpoints.filter((name) => name.startsWith('vault.tokens.'))
 
+/** Those of rotations of keys: in crash-rotations. */
+export const rotationPlaces = failpoints.filter((name) => name.startsWith('vault.rotation.'))
+
 /** Those of files that go in and out: in import-kill. */
 const transferPlaces = failpoints.filter((name) => /^vault\.(import|export)\./.test(name))
 
 /** @param secondHit by which time the place is reached in a step that moves money. */
 export function crashesOf(secondHit: number): Crash[] {
   const places = failpoints.filter(
-    (failpoint) => ![...operationPlaces, ...tokenPlaces, ...transferPlaces].includes(failpoint),
+    (failpoint) =>
+      ![...operationPlaces, ...tokenPlaces, ...rotationPlaces, ...transferPlaces].includes(failpoint),
   )
   return places.flatMap((failpoint): Crash[] => {
     const zone = failpoint.split('.')[0]

@@ -47,7 +47,7 @@ export async function stepData(deps: RotationDeps, rotation: RotationRow, rowsMa
     case 'settle': {
       if ((await holdersBehind(relayDatabase, BigInt(place.generation))) > 0)
         return { place, rows: 0, wait_ms: 100 }
-      return { place: firstPlace(false), rows: 0, wait_ms: onItsWayMs }
+      return { place: firstPlace(false), rows: 0 }
     }
     case 'walk':
       return walk(deps, rotation, place, rowsMax)

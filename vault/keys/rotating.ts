@@ -2,6 +2,7 @@
  * Carries rotations out, in the background, a bounded step at a time. What a step does can be done twice; where it
  * has come to is written behind it. One process at a time works on a rotation, and another goes on where it dies.
  */
+import { failpoint } from '@coffer/core/failpoint.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { counter, gauge } from '@coffer/core/metrics.ts'
@@ -59,6 +60,7 @@ export function startRotating(deps: RotationDeps & { holder: string; rows_per_se
   /** Gives how long to wait before the next step of this rotation. */
   async function step(row: queries.RotationRow): Promise<number> {
     const startedMs = performance.now()
+    failpoint('vault.rotation.before_step')
     const done = await steps[row.kind](deps, row, rowsMax).catch((error: unknown): Step => {
       // Of a merchant whose keys were destroyed there is nothing to rotate any more.
       if (isKeysDestroyed(error)) return { place: row.place, rows: 0, state: 'incomplete' }
@@ -66,6 +68,7 @@ export function startRotating(deps: RotationDeps & { holder: string; rows_per_se
       log.warn({ error }, 'a rotation of keys could not go on; tried again')
       return { place: row.place, rows: 0, wait_ms: troubleMs }
     })
+    failpoint('vault.rotation.after_step')
     const progress = {
       state: done.state ?? ('running' as const),
       place: done.place,
@@ -74,6 +77,7 @@ export function startRotating(deps: RotationDeps & { holder: string; rows_per_se
       errors: done.errors === undefined ? row.errors : BigInt(done.errors),
     }
     await queries.writeProgress(relayDatabase, holder, row, progress, newId('audit'))
+    failpoint('vault.rotation.after_progress')
     rowsTotal.inc({ kind: row.kind }, done.rows)
     const worked = Math.max(done.rows, done.read ?? 0)
     const pacedMs = (worked / deps.rows_per_second) * 1_000 - (performance.now() - startedMs)

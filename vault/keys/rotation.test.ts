@@ -236,6 +236,74 @@ test('SEC-09: a process that has not heard of the new fingerprint key yet makes 
   assert.equal((await rowsOf(postgres, 'instruments', caller.merchant_id)).length, 2)
 })
 
+test('SEC-06: rows that were swapped or cut in SQL never yield another number, and a rotation leaves them and says so', async () => {
+  const caller = newCaller()
+  const merchant = caller.merchant_id
+  const [first, second, third] = await Promise.all(testNumbers(3).map((card) => keep(one, caller, card)))
+  const stored = new Map(
+    (await rowsOf(postgres, 'card_versions', merchant)).map((row) => [
+      row['card_id'],
+      row['number_encrypted'],
+    ]),
+  )
+  const put = (card: Card, bytes: unknown) =>
+    postgres.query(
+      'coffer_vault_migrator',
+      'update card_versions set number_encrypted = $3 where merchant_id = $1 and card_id = $2',
+      [merchant, card.id, bytes],
+    )
+  await put(first!, stored.get(second!.id))
+  await put(second!, stored.get(first!.id))
+  const cut = (stored.get(third!.id) as Buffer).subarray(0, 45)
+  await put(third!, cut)
+  const reveals = () =>
+    Promise.allSettled([first!, second!, third!].map((card) => other.cards.reveal(caller, card.id, 'a test')))
+  for (const reveal of await reveals()) assert.equal(reveal.status, 'rejected')
+  const rotation = await rotate('data', merchant)
+  assert.deepEqual([rotation.state, rotation.errors, rotation.rows_done], ['incomplete', 3, 0])
+  for (const reveal of await reveals()) assert.equal(reveal.status, 'rejected')
+  const { data_keys } = await one.census.take(merchant, false)
+  assert.deepEqual(
+    data_keys.map((key) => [key.rows, key.retired_at === null]),
+    [
+      [3, true],
+      [0, true],
+    ],
+  )
+  for (const card of [first!, second!, third!]) await put(card, stored.get(card.id))
+  const again = await rotate('data', merchant)
+  assert.deepEqual([again.state, again.errors, again.rows_done], ['finished', 0, 3])
+  const numbers = await Promise.all(
+    [first!, second!, third!].map((card) => one.cards.reveal(caller, card.id, 'a test')),
+  )
+  assert.deepEqual(
+    numbers.map((revealed) => revealed.number),
+    testNumbers(3),
+  )
+})
+
+test('SEC-07: a data key that has had an eighth of its uses is rotated by itself', async () => {
+  const caller = newCaller()
+  const card = await keep(one, caller, number)
+  await postgres.query(
+    'coffer_vault_migrator',
+    'update data_keys set uses_reserved = 268435457 where merchant_id = $1',
+    [caller.merchant_id],
+  )
+  // A process looks when it starts, and every minute.
+  const started = await openProcess()
+  const keys = await eventually(async () => {
+    const { data_keys } = await started.census.take(caller.merchant_id, false)
+    return data_keys[0]!.retired_at !== null && data_keys
+  })
+  await started.stop()
+  assert.deepEqual(
+    keys.map((key) => key.rows),
+    [0, 1],
+  )
+  assert.equal((await other.cards.reveal(caller, card.id, 'a test')).number, number)
+})
+
 test('SEC-09: after a new wrapping key every key stands under it, and what they encrypted opens as before', async () => {
   const caller = newCaller()
   const card = await keep(one, caller, number)
