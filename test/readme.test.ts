@@ -1,4 +1,4 @@
-/** What the README tells a reader to type works as it stands there, and gives what it says. */
+/** What README and the guide to forwards tell a reader to type works as it stands there, and gives what they say. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -10,9 +10,10 @@ import { startProduct, temporaryFolder } from './support/product.ts'
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '..')
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const forwardGuide = readFileSync(join(root, 'docs', 'forward.md'), 'utf8')
 
-const blocksOf = (language: string) =>
-  [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map((match) => match[1]!)
+const blocksOf = (language: string, text = readme) =>
+  [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map((match) => match[1]!)
 
 test('the blocks of the README work as they stand, one after another, in one shell', async (t) => {
   const tools = await run('sh', ['-c', 'command -v curl']).catch(() => undefined)
@@ -29,7 +30,7 @@ test('the blocks of the README work as they stand, one after another, in one she
     do command sleep 0.1; done
   }`
   const marker = '--- next block ---'
-  const script = [patience, ...blocksOf('sh')].join(`\necho '${marker}'\n`)
+  const script = [patience, ...blocksOf('sh'), ...blocksOf('sh', forwardGuide)].join(`\necho '${marker}'\n`)
   const path = [dirname(process.execPath), process.env['PATH']].join(delimiter)
   const { stdout, stderr } = await run('sh', ['-e', '-c', script], {
     cwd: folder,
@@ -37,7 +38,7 @@ test('the blocks of the README work as they stand, one after another, in one she
   })
   assert.equal(stderr, '')
   const printed = stdout.split(`${marker}\n`).slice(1)
-  const [variables, card, captured, declined, unknown, settled, events] = printed as [
+  const [variables, card, captured, declined, unknown, settled, events, ...forwards] = printed as [
     string,
     string,
     string,
@@ -45,6 +46,7 @@ test('the blocks of the README work as they stand, one after another, in one she
     string,
     string,
     string,
+    ...string[],
   ]
   assert.equal(variables, '')
   assert.match(card, /^card_[0-9a-z]{36}\n$/)
@@ -61,6 +63,12 @@ test('the blocks of the README work as they stand, one after another, in one she
   )
   for (const type of ['card.created', 'payment.captured', 'payment.declined', 'payment.unknown'])
     assert.ok(events.includes(` ${type} `), type)
+  assert.deepEqual(forwards, [
+    '/v1/\n',
+    "[ true, 'card.number card.exp_month card.exp_year' ]\n",
+    "[ 'succeeded', 200, '4242' ]\n",
+    "[ 'succeeded', 200, null ]\n",
+  ])
 })
 
 test('the commands on its first screen are there', () => {
