@@ -53,6 +53,11 @@ test('a request arrives filled in, its answer comes back, and its record and aud
   const [audited] = (await rows('audit_records')).filter((row) => row['action'] === 'card.forward')
   assert.deepEqual([audited!['object_id'], audited!['actor']], [card.id, 'ada'])
   assert.equal(audited!['reason'], `${forward.id} POST ${psp.url}`)
+  const ended = (await rows('audit_records')).filter((row) => row['action'] === 'forward.end')
+  assert.deepEqual(
+    ended.map((row) => [row['object_id'], row['actor'], row['reason'], row['result']]),
+    [[card.id, 'ada', forward.id, 'answered 200']],
+  )
   assert.doesNotMatch(JSON.stringify(await records()), /4242|737|ch_1/)
 })
 
@@ -279,7 +284,7 @@ test('a token goes out as a card does: its values are filled, masked, and record
   assert.equal(psp.seen[0]!.body, `iban=${iban}&holder=A.+Holder&n=${number}`)
   assert.equal(forward.response!.body, '{"echo":"iban=[account]&holder=A.+Holder&n=[card number]"}')
   assert.equal(forward.token, token)
-  const audited = (await rows('audit_records')).filter((row) => /forward/.test(row['action'] as string))
+  const audited = (await rows('audit_records')).filter((row) => /\.forward/.test(row['action'] as string))
   assert.deepEqual(audited.map((row) => row['action']).sort(), ['card.forward', 'token.forward'])
   await assert.rejects(send({ ...wanted, body: 'a={{token.value}}' }), { code: 'mark_unresolved' })
   const stranger = await prepare(psp.url)

@@ -189,8 +189,7 @@ export function createForwardRequests(deps: {
         is_overdue: false,
         ...endOf(exchanged, answer),
       }
-      const { merchant_id } = caller
-      end({ ...row, merchant_id, ended_at: row.ended_at.toISOString() })
+      end({ ...caller, ...row, ended_at: row.ended_at.toISOString() })
       const timing = timingOf(asked.started_ms, prepared.policy_ms, ms)
       return { forward: forwardOf(row, answer), timing }
     } finally {

@@ -1,4 +1,5 @@
 import type { Caller } from '@coffer/core/caller.ts'
+import { newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
 import type { CardRow } from '../../cards/queries.ts'
@@ -110,7 +111,7 @@ const insertText = `
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address,
       reason, result, ciphertext_hash)
     select used.audit_id, $1, $12, $13, used.action, used.object_id, $14, $15,
-      forward_id || ' ' || $6 || ' ' || $16, 'done', used.hash
+      forward_id || ' ' || $6 || ' ' || $16, 'recorded', used.hash
     from added cross join (values ($17, 'card.forward', $9, sha256($19::bytea)),
       ($18, 'token.forward', $11, null)) as used (audit_id, action, object_id, hash)
     where used.object_id is not null
@@ -154,8 +155,7 @@ export function insertForwards(database: Database, entries: ForwardInsert[]): Pr
 
 export type EndState = Exclude<ForwardRow['state'], 'recorded'>
 
-export type ForwardEnd = {
-  merchant_id: string
+export type ForwardEnd = Caller & {
   forward_id: string
   state: EndState
   ended_at: string
@@ -163,14 +163,38 @@ export type ForwardEnd = {
   failure_code: FailureCode | null
 }
 
+/** Its record of the audit trail is one more: what was written before it was sent is not touched. */
+const endText = `
+  with ended as (
+    update forward_requests set state = $3, ended_at = $4, answer_status = $5, failure_code = $6
+    where merchant_id = $1 and forward_id = $2 and state = 'recorded'
+    returning forward_id, card_id, token_id, state, answer_status
+  )
+  insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address, reason,
+    result)
+  select $7, $1, $8, $9, 'forward.end', coalesce(card_id, token_id), $10, $11, forward_id,
+    concat_ws(' ', state, answer_status)
+  from ended`
+
 export function endForwards(database: Database, ends: ForwardEnd[]): Promise<true[]> {
   const keyOf = (end: ForwardEnd) => `${end.merchant_id}|${end.forward_id}`
   return inKeyOrder(ends, keyOf, async (ordered) => {
     const statements = ordered.map((end) => ({
       name: 'end_forward_request',
-      text: `update forward_requests set state = $3, ended_at = $4, answer_status = $5, failure_code = $6
-             where merchant_id = $1 and forward_id = $2 and state = 'recorded'`,
-      values: [end.merchant_id, end.forward_id, end.state, end.ended_at, end.answer_status, end.failure_code],
+      text: endText,
+      values: [
+        end.merchant_id,
+        end.forward_id,
+        end.state,
+        end.ended_at,
+        end.answer_status,
+        end.failure_code,
+        newId('audit'),
+        end.actor,
+        end.key_id,
+        end.request_id,
+        end.source_address,
+      ],
     }))
     await database.commitAll(merchantsOf(ordered), statements)
     return ordered.map(() => true as const)
