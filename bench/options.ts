@@ -10,6 +10,8 @@ export type Options = {
   soak_seconds: number
   soak_rate: number
   yardsticks: boolean
+  /** Undefined measures the scenarios. */
+  import_rows: number | undefined
   json_file: string | undefined
   entry: string
 }
@@ -27,6 +29,7 @@ prints a table.
   --payment-rate N     the same for payments only
   --soak SECONDS       afterwards, a mixed load for so long, with memory over time (300 for the memory target)
   --soak-rate N        arrivals a second of that load (default 1000)
+  --import ROWS        instead of all that, one import of so many cards (the goal is set for 1000000)
   --no-yardsticks      leave out the bare server and the insert rate
   --json FILE          write the results there too (always: bench/results/<time>.json)
   --entry FILE         the script that starts the product (default main/cli.ts)
@@ -48,6 +51,7 @@ export function parseOptions(args: string[]): Options | undefined {
       'payment-rate': WITH_VALUE,
       soak: WITH_VALUE,
       'soak-rate': WITH_VALUE,
+      import: WITH_VALUE,
       yardsticks: { type: 'boolean', default: true },
       json: WITH_VALUE,
       entry: { type: 'string', default: 'main/cli.ts' },
@@ -72,6 +76,7 @@ export function parseOptions(args: string[]): Options | undefined {
     soak_seconds: values.soak === undefined ? 0 : positive('soak', values.soak, 0),
     soak_rate: positive('soak-rate', values['soak-rate'], 1_000),
     yardsticks: values.yardsticks,
+    import_rows: values.import === undefined ? undefined : positive('import', values.import, 0),
     json_file: values.json,
     entry: values.entry,
   }

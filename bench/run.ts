@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { startGenerator } from './generator.ts'
+import { measureImport } from './import.ts'
 import { describeMachine } from './machine.ts'
 import { findPostmaster, isRunning } from './measure.ts'
 import { type Options, parseOptions, usage } from './options.ts'
@@ -56,6 +57,13 @@ async function runBenchmark(options: Options, cleanup: Cleanup): Promise<void> {
     postmaster,
     simulator: simulator.started.pid,
     generator: generator.started.pid,
+  }
+  if (options.import_rows !== undefined) {
+    progress.begin('importing')
+    const result = await measureImport({ product, pids, client }, options.import_rows)
+    progress.end()
+    console.table(result)
+    return
   }
   const bench = { options, progress, machine, product, simulator, client, generator, pids, data_directory }
   const measured = await measureAll(bench).catch(async (error: Error) => {

@@ -8,8 +8,10 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { Failpoint } from '@coffer/core/failpoint.ts'
+import type { Export } from '@coffer/vault/transfer/export-schemas.ts'
 import type { Import } from '@coffer/vault/transfer/import-schemas.ts'
-import { type Api, firstApi, queryDatabase } from '../support/api.ts'
+import * as openpgp from 'openpgp'
+import { type Api, apiOf, firstApi, newMerchant, queryDatabase } from '../support/api.ts'
 import { madeUpNumber } from '../support/card-numbers.ts'
 import { processesIn } from '../support/processes.ts'
 import { eventually, type Product, startProduct, temporaryFolder } from '../support/product.ts'
@@ -88,3 +90,34 @@ for (const place of places)
 
 test('a dry run that was killed gives every verdict and keeps nothing', (t) =>
   killAt(t, 'vault.import.after_chunk@2', true))
+
+for (const place of ['vault.export.after_part@1', 'vault.export.before_end@1'])
+  test(`killed at ${place}: the export is whole, and only its recipient's`, async (t) => {
+    const data_directory = temporaryFolder(t)
+    const recipient = await openpgp.generateKey({ userIDs: [{ name: 'Next vault' }], format: 'object' })
+    const doomed = await startProduct(t, { data_directory, environment: { COFFER_FAILPOINT: place } })
+    const owner = await newMerchant(doomed)
+    const cards = await Promise.all([...numbers].slice(0, 20).map((number) => owner.card(number)))
+    const parameters = { recipient: recipient.publicKey.getFingerprint().toUpperCase() }
+    const asked = { action: 'export', reason: 'moving to another vault', parameters }
+    const approval = (await owner.call<{ id: string }>('POST', '/v1/approvals', { body: asked })).body.id
+    await owner.approve!(approval)
+    const body = { recipient_public_key: recipient.publicKey.armor(), reason: 'moving', approval }
+    const { id } = (await owner.call<Export>('POST', '/v1/exports', { body })).body
+    await eventually(() => processesIn(data_directory).length === 0)
+    const product = await startProduct(t, { data_directory })
+    const again = apiOf(product.sandbox.api_url, owner.key)
+    await eventually(
+      async () => (await again.call<Export>('GET', `/v1/exports/${id}`)).body.state === 'ready',
+    )
+    const answer = await fetch(`${again.url}/v1/exports/${id}/file`, {
+      headers: { authorization: `Bearer ${owner.key}` },
+    })
+    const opened = await openpgp.decrypt({
+      message: await openpgp.readMessage({ binaryMessage: new Uint8Array(await answer.arrayBuffer()) }),
+      decryptionKeys: recipient.privateKey,
+    })
+    const lines = String(opened.data).trim().split('\n')
+    const ids = lines.map((line) => (JSON.parse(line) as { source_id: string }).source_id)
+    assert.deepEqual(ids.sort(), cards.map((card) => card.id).sort())
+  })

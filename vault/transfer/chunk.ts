@@ -6,7 +6,7 @@ import { newId } from '@coffer/core/ids.ts'
 import type { Database, Query } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { billingAddressOf } from '../cards/billing-address.ts'
-import { isHashedForAnotherState, type NumberHashes } from '../keys/fingerprints.ts'
+import { isHashedForAnotherState } from '../keys/fingerprints.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, seal } from '../keys/sealed-text.ts'
 import * as queries from './chunk-queries.ts'
@@ -32,13 +32,7 @@ export type VerdictRow = [
   string | null,
 ]
 
-type Prepared = {
-  read: ReadRow
-  /** Undefined for a row that is not valid, and for one that is the same card as another of the chunk. */
-  candidate?: queries.Candidate
-  /** The place in the chunk of the row that is the same card. */
-  same_as?: number
-}
+type Prepared = { read: ReadRow; candidate?: queries.Candidate }
 
 export type Chunk = {
   number: number
@@ -50,33 +44,19 @@ export type Chunk = {
 
 type ChunkDeps = { keyring: Keyring; clock: Clock }
 
-/** @param seen What a dry run has had before: it leaves nothing in the database to find it by. */
 export async function prepareChunk(
   deps: ChunkDeps,
   row: ImportRow,
   place: { number: number; first_row: number },
   found: FileRow[],
   fieldsOf: (row: FileRow) => Fields,
-  seen: Set<number> | undefined,
 ): Promise<Chunk> {
-  const here = new Map<string, number>()
   const rows: Prepared[] = []
   const now = deps.clock.now()
   for (const [index, fileRow] of found.entries()) {
     if (index % turnRows === turnRows - 1) await nextTurn()
     const read = readRow(fieldsOf(fileRow), { now, keepExpired: row.keep_expired })
-    if (!read.ok) {
-      rows.push({ read })
-      continue
-    }
-    const hashes = deps.keyring.fingerprints.hashesOf(row.merchant_id, read.card.number)
-    const marks = marksOf(row, read)
-    const same_as = marks.map((mark) => here.get(mark)).find((earlier) => earlier !== undefined)
-    const seenBefore = seen !== undefined && wasSeen(seen, marks)
-    for (const mark of marks) if (!here.has(mark)) here.set(mark, index)
-    if (same_as !== undefined) rows.push({ read, same_as })
-    else if (seenBefore) rows.push({ read, same_as: index })
-    else rows.push({ read, candidate: await candidateOf(deps, row, read, hashes, now) })
+    rows.push(read.ok ? { read, candidate: await candidateOf(deps, row, read, now) } : { read })
   }
   const last_row = place.first_row + found.length - 1
   return { ...place, last_row, bytes_done: found.at(-1)!.end, rows }
@@ -84,27 +64,10 @@ export async function prepareChunk(
 
 type GoodRow = Extract<ReadRow, { ok: true }>
 
-/** What makes two rows of a file the same card. */
-function marksOf(row: ImportRow, read: GoodRow): string[] {
-  const source = `source id ${read.source_id}`
-  if (row.duplicates === 'none') return [source]
-  const customer = row.duplicates === 'number' ? '' : ` ${JSON.stringify(read.card.customer ?? null)}`
-  return [source, `number ${read.card.number}${customer}`]
-}
-
-/** 52 bits of a hash stand for each mark: of a million rows, one file in two thousand has two that are taken for one. */
-function wasSeen(seen: Set<number>, marks: string[]): boolean {
-  const hashes = marks.map((mark) => createHash('sha256').update(mark).digest().readUIntBE(0, 6) * 16)
-  const before = hashes.some((hash) => seen.has(hash))
-  for (const hash of hashes) seen.add(hash)
-  return before
-}
-
 async function candidateOf(
   deps: ChunkDeps,
   row: ImportRow,
   read: GoodRow,
-  hashes: NumberHashes,
   now: Date,
 ): Promise<queries.Candidate> {
   const { merchant_id } = row
@@ -137,7 +100,7 @@ async function candidateOf(
       last_used_at: null,
       attempts_30_days: 0,
     },
-    ...hashes,
+    ...deps.keyring.fingerprints.hashesOf(merchant_id, number),
     fingerprint_if_new: fingerprint,
     data_key_id: dataKey.data_key_id,
     number_encrypted: seal(dataKey, cardNumberPlace({ merchant_id, card_id, card_version_id }), number),
@@ -156,9 +119,10 @@ export async function writeChunk(
   row: ImportRow,
   chunk: Chunk,
   before: queries.ChunkSums,
+  seen: Seen,
 ): Promise<queries.ChunkSums | undefined> {
   try {
-    return await commitChunk(deps.database, row, chunk, before)
+    return await commitChunk(deps.database, row, chunk, before, seen)
   } catch (error) {
     if (!isHashedForAnotherState(error)) throw error
     const { fingerprints } = deps.keyring
@@ -166,7 +130,7 @@ export async function writeChunk(
     for (const { read, candidate } of chunk.rows)
       if (read.ok && candidate !== undefined)
         Object.assign(candidate, fingerprints.hashesOf(row.merchant_id, read.card.number))
-    return writeChunk(deps, row, chunk, before)
+    return writeChunk(deps, row, chunk, before, seen)
   }
 }
 
@@ -188,14 +152,18 @@ async function commitChunk(
   row: ImportRow,
   chunk: Chunk,
   before: queries.ChunkSums,
+  seen: Seen,
 ): Promise<queries.ChunkSums | undefined> {
+  // What a dry run did before it was interrupted is done again for what is seen by it, and not written again.
+  const isRepeated = chunk.number <= row.chunks_done
   failpoint('vault.import.before_chunk')
   const candidates = chunk.rows.flatMap(({ candidate }) => candidate ?? [])
   const sums = await database.transaction([row.merchant_id], async (query) => {
     const progress = { rows_done: BigInt(chunk.last_row), bytes_done: BigInt(chunk.bytes_done) }
-    if (!(await takeChunk(query, row, { number: chunk.number, ...progress }))) return undefined
+    if (!isRepeated && !(await takeChunk(query, row, { number: chunk.number, ...progress }))) return undefined
     const known = candidates.length === 0 ? [] : await knownOf(query, row, candidates)
-    const { verdicts, created, sources } = decide(chunk, known)
+    const { verdicts, created, sources } = decide(row, chunk, known, seen)
+    if (isRepeated) return before
     if (!row.dry_run && created.length > 0) await queries.insertImported(query, row, created)
     if (!row.dry_run && sources.length > 0)
       await queries.insertSources(query, row, new Date(candidates[0]!.card.created_at), sources)
@@ -220,48 +188,82 @@ async function commitChunk(
   return sums
 }
 
-function decide(chunk: Chunk, known: queries.Known[]) {
+/**
+ * Cards of rows before, which the database does not show: of this chunk by what makes them the same, and in a dry run,
+ * which writes none, of all chunks. A card that is not there has no id.
+ */
+export type Seen = {
+  has(mark: string): boolean
+  get(mark: string): string | null
+  add(mark: string, card: string | null): void
+}
+
+/** For one chunk: what it creates is in the database when the next one looks. */
+export function seenInChunk(): Seen {
+  const cards = new Map<string, string | null>()
+  return {
+    has: (mark) => cards.has(mark),
+    get: (mark) => cards.get(mark) ?? null,
+    add: (mark, card) => void cards.set(mark, card),
+  }
+}
+
+/** For a whole dry run: 52 bits of a hash stand for each mark. One file of a million rows in 2,000 has two for one. */
+export function seenInFile(): Seen {
+  const hashes = new Set<number>()
+  const hashOf = (mark: string) => createHash('sha256').update(mark).digest().readUIntBE(0, 6) * 16
+  return {
+    has: (mark) => hashes.has(hashOf(mark)),
+    get: () => null,
+    add: (mark) => void hashes.add(hashOf(mark)),
+  }
+}
+
+/** Row by row, as if each were a transaction of its own. */
+function decide(row: ImportRow, chunk: Chunk, known: queries.Known[], seen: Seen) {
   const verdicts: VerdictRow[] = []
   const created: queries.Candidate[] = []
   const sources: queries.Source[] = []
-  const waiting = [...known]
-  for (const [index, prepared] of chunk.rows.entries()) {
-    const { read, candidate, same_as } = prepared
+  const waiting = known.values()
+  for (const [index, { read, candidate }] of chunk.rows.entries()) {
     const number = chunk.first_row + index
-    if (!read.ok) verdicts.push(invalidVerdict(number, read.source_id, read.invalid))
-    else if (candidate !== undefined) {
-      const verdict = verdictOf(number, candidate, waiting.shift()!)
-      verdicts.push(verdict.row)
-      if (verdict.row[2] === 'created') created.push(candidate)
-      if (verdict.source !== undefined) sources.push(verdict.source)
-    } else {
-      // The row it repeats has its verdict already, unless a dry run has seen it in an earlier chunk.
-      const first = verdicts[same_as!]
-      const [card, fingerprint] = [first?.[3] ?? null, first?.[4] ?? null]
-      verdicts.push([number, read.source_id, 'duplicate', card, fingerprint, null, null])
-      const isNewId = card !== null && !sources.some(({ source_id }) => source_id === read.source_id)
-      if (isNewId && first![1] !== read.source_id) sources.push(sourceOf(read, card))
+    if (!read.ok || candidate === undefined) {
+      if (!read.ok) verdicts.push(invalidVerdict(number, read.source_id, read.invalid))
+      continue
+    }
+    const found = waiting.next().value!
+    const [sourceMark, numberMark] = marksOf(row, read)
+    const duplicateOf = (card: string | null, why: string | null = null) =>
+      verdicts.push([number, read.source_id, 'duplicate', card, found.fingerprint, why, null])
+    // A card that was deleted here is not brought back by the file that it once came from.
+    if (found.source_card !== null)
+      duplicateOf(found.source_card, found.source_card_deleted === true ? 'card_deleted' : null)
+    else if (seen.has(sourceMark)) duplicateOf(seen.get(sourceMark))
+    else {
+      const hasSame = found.same_card !== null || (numberMark !== undefined && seen.has(numberMark))
+      const same = found.same_card ?? (numberMark === undefined ? null : seen.get(numberMark))
+      const own = row.dry_run ? null : candidate.card.id
+      const card = hasSame ? same : own
+      if (hasSame) duplicateOf(same)
+      else {
+        if (found.fingerprint !== null) candidate.card.fingerprint = found.fingerprint
+        verdicts.push([number, read.source_id, 'created', own, found.fingerprint, null, null])
+        created.push(candidate)
+        if (numberMark !== undefined) seen.add(numberMark, own)
+      }
+      seen.add(sourceMark, card)
+      if (card !== null) sources.push(sourceOf(candidate, card))
     }
   }
   return { verdicts, created, sources }
 }
 
-function verdictOf(number: number, candidate: queries.Candidate, known: queries.Known) {
-  const { source_id, card } = candidate
-  const fingerprint = known.fingerprint
-  if (known.source_card !== null) {
-    // A card that was deleted here is not brought back by the file that it once came from.
-    const why = known.source_card_deleted === true ? 'card_deleted' : null
-    const row: VerdictRow = [number, source_id, 'duplicate', known.source_card, fingerprint, why, null]
-    return { row }
-  }
-  if (known.same_card !== null) {
-    const row: VerdictRow = [number, source_id, 'duplicate', known.same_card, fingerprint, null, null]
-    return { row, source: sourceOf(candidate, known.same_card) }
-  }
-  if (fingerprint !== null) card.fingerprint = fingerprint
-  const row: VerdictRow = [number, source_id, 'created', card.id, fingerprint, null, null]
-  return { row, source: sourceOf(candidate, card.id) }
+/** What makes two rows of a file the same card; the second by the number, where that counts. */
+function marksOf(row: ImportRow, read: GoodRow): [string, string | undefined] {
+  const source = `source id ${read.source_id}`
+  if (row.duplicates === 'none') return [source, undefined]
+  const customer = row.duplicates === 'number' ? '' : ` ${JSON.stringify(read.card.customer ?? null)}`
+  return [source, `number ${read.card.number}${customer}`]
 }
 
 function sourceOf(from: Omit<queries.Source, 'card_id'>, card_id: string): queries.Source {

@@ -11,7 +11,7 @@ import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import { checkFile } from './check-file.ts'
-import { type Chunk, chunkRows, prepareChunk, writeChunk } from './chunk.ts'
+import { type Chunk, chunkRows, prepareChunk, seenInChunk, seenInFile, writeChunk } from './chunk.ts'
 import { BrokenFile, type FileRow, readRows } from './file-rows.ts'
 import type { TransferFiles } from './files.ts'
 import type { ImportKeys } from './import-key.ts'
@@ -126,6 +126,7 @@ async function importRows(deps: WorkerDeps, row: ImportRow, stopping: { now: boo
     duplicate: Number(row.duplicate ?? 0),
     invalid: Number(row.invalid ?? 0),
   }
+  const inFile = row.dry_run ? seenInFile() : undefined
   const chunks = readChunks(deps, row)
   let next = chunks.next()
   // One that nobody waits for any more must not end the process with its fault.
@@ -137,7 +138,8 @@ async function importRows(deps: WorkerDeps, row: ImportRow, stopping: { now: boo
       if (stopping.now) return
       next = chunks.next()
       next.catch(() => {})
-      const written = await writeChunk(deps, row, chunk, sums)
+      if (chunk.number <= row.chunks_done && !(await work.renewLease(deps.database, row))) throw new NotMine()
+      const written = await writeChunk(deps, row, chunk, sums, inFile ?? seenInChunk())
       if (written === undefined) throw new NotMine()
       for (const verdict of ['created', 'duplicate', 'invalid'] as const)
         rowsTotal.inc({ verdict }, written[verdict] - sums[verdict])
@@ -160,7 +162,6 @@ async function* readChunks(deps: WorkerDeps, row: ImportRow): AsyncGenerator<Chu
   const mapping = mappings.find(({ name }) => name === row.mapping)!
   const fieldsOf = fieldReader(mapping, layout.columns)
   // A dry run leaves nothing behind to know its rows by: after a crash it reads those before again.
-  const seen = row.dry_run ? new Set<number>() : undefined
   let begin = row.dry_run ? layout.begin : Number(row.bytes_done)
   let number = row.dry_run ? 1 : row.chunks_done + 1
   let first_row = row.dry_run ? 1 : Number(row.rows_done) + 1
@@ -168,7 +169,7 @@ async function* readChunks(deps: WorkerDeps, row: ImportRow): AsyncGenerator<Chu
   const source = readSpool(file, Number(row.bytes_total), begin)
   let gathered: FileRow[] = []
   const prepare = async (found: FileRow[]) => {
-    const chunk = await prepareChunk(deps, row, { number, first_row }, found, fieldsOf, seen)
+    const chunk = await prepareChunk(deps, row, { number, first_row }, found, fieldsOf)
     number++
     first_row += found.length
     begin = chunk.bytes_done
@@ -179,11 +180,11 @@ async function* readChunks(deps: WorkerDeps, row: ImportRow): AsyncGenerator<Chu
     if (gathered.length < chunkRows) continue
     const chunk = await prepare(gathered)
     gathered = []
-    if (chunk.number > row.chunks_done) yield chunk
+    yield chunk
   }
   if (gathered.length === 0) return
   const chunk = await prepare(gathered)
-  if (chunk.number > row.chunks_done) yield chunk
+  yield chunk
 }
 
 async function end(deps: WorkerDeps, row: ImportRow, broken?: BrokenFile): Promise<void> {
