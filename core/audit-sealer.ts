@@ -153,9 +153,9 @@ export function startSealer(deps: {
     while (!stopping.signal.aborted) {
       const startedMs = performance.now()
       await pass()
-      // Where a pass is slow, it takes a fifth of the time at most.
+      // Where a pass is slow, it takes half of the time at most.
       const tookMs = performance.now() - startedMs
-      await delay(Math.max(pauseMs, 4 * tookMs), undefined, { signal: stopping.signal }).catch(() => {})
+      await delay(Math.max(pauseMs, tookMs), undefined, { signal: stopping.signal }).catch(() => {})
     }
   }
 

@@ -57,12 +57,17 @@ export const rotationPlaces = failpoints.filter((name) => name.startsWith('vault
 /** Those of files that go in and out: in import-kill. */
 const transferPlaces = failpoints.filter((name) => /^vault\.(import|export)\./.test(name))
 
+/** Those of the sealer of any zone: in crash-audit. */
+export const auditPlaces = failpoints.filter((name) => name.startsWith('core.audit.'))
+
+const triedElsewhere = [
+  ...[...operationPlaces, ...tokenPlaces, ...rotationPlaces],
+  ...[...transferPlaces, ...auditPlaces],
+]
+
 /** @param secondHit by which time the place is reached in a step that moves money. */
 export function crashesOf(secondHit: number): Crash[] {
-  const places = failpoints.filter(
-    (failpoint) =>
-      ![...operationPlaces, ...tokenPlaces, ...rotationPlaces, ...transferPlaces].includes(failpoint),
-  )
+  const places = failpoints.filter((failpoint) => !triedElsewhere.includes(failpoint))
   return places.flatMap((failpoint): Crash[] => {
     const zone = failpoint.split('.')[0]
     assert.ok(zone === 'vault' || zone === 'platform', `${failpoint}: no role of that name is killed here`)
