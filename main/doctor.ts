@@ -33,7 +33,14 @@ export async function examine(what: Startable, listen: Listen, environment: Envi
   if (what === 'all' && databases.length === 0)
     findings.push({ check: 'PostgreSQL', status: 'ok', found: 'embedded; looked into while Coffer runs' })
   for (const database of databases) findings.push(...(await inspectDatabase(database)))
+  if (what === 'vault' && findings.every(({ check, status }) => check !== 'configuration' || status === 'ok'))
+    findings.push(await checkKeyProvider(environment))
   return findings
+}
+
+async function checkKeyProvider(environment: Environment): Promise<Finding> {
+  const { startKeyCheck } = await import('@coffer/vault/start-key-check.ts')
+  return { check: 'key provider', ...(await startKeyCheck(environment)) }
 }
 
 /** A line each, and below it what to do. */

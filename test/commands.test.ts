@@ -176,6 +176,8 @@ test('the doctor says what is wrong with a port, a folder and a database, and wh
   assert.match(said, /migrations of vault: not applied: 000002/)
   for (const { check, todo } of failed) assert.ok(todo !== undefined, `${check}: nothing to do`)
   assert.equal(vault.findings.filter(({ check }) => check === 'migrations of vault').length, 1)
+  const provider = vault.findings.find(({ check }) => check === 'key provider')
+  assert.match(`${provider?.status} ${provider?.found}`, /^ok local wraps with local:[0-9a-f]{32}$/)
   assert.doesNotMatch(
     JSON.stringify(vault.findings),
     new RegExp(postgres.secrets.passwords['coffer_vault_service']!),

@@ -17,6 +17,7 @@ import {
   setKeyFault,
   startTestKeyServices,
 } from '../../test/support/key-services.ts'
+import { startKeyCheck } from '../start-key-check.ts'
 import { createAwsKms } from './aws-kms.ts'
 import { guardKeys } from './guarded-keys.ts'
 import { createOpenBao } from './openbao.ts'
@@ -162,4 +163,26 @@ test('OpenBao: a new version of the key wraps from then on, and the old one unwr
   assert.equal((await keys.wrap(key, context)).wrapping_key_id, 'openbao:transit/turned:v2')
   await post('keys/turned/config', { min_decryption_version: 2 })
   await assert.rejects(keys.unwrap(old, context), /too old/)
+})
+
+test('the doctor tells a provider that works from one that refuses or is not there', async (t) => {
+  t.after(() => setKeyFault(services.kms_url, undefined))
+  const environment = {
+    COFFER_MODE: 'live',
+    VAULT_KEY_PROVIDER: 'aws-kms',
+    VAULT_KMS_KEY_ARN: kmsKeyArn,
+    VAULT_KMS_ENDPOINT: services.kms_url,
+    VAULT_KEY_PROVIDER_TIMEOUT_MS: '300',
+  }
+  assert.deepEqual(await startKeyCheck(environment), {
+    status: 'ok',
+    found: `aws-kms wraps with aws-kms:${kmsKeyArn}`,
+  })
+  await setKeyFault(services.kms_url, 'denied')
+  const denied = await startKeyCheck(environment)
+  assert.match(`${denied.status} ${denied.found}`, /^failed aws-kms: .*AccessDenied/)
+  const nowhere = await startKeyCheck({ ...environment, VAULT_KMS_ENDPOINT: 'http://127.0.0.1:9' })
+  assert.equal(nowhere.status, 'failed')
+  const file = { COFFER_MODE: 'live', VAULT_WRAPPING_KEY: randomBytes(32).toString('base64') }
+  assert.equal((await startKeyCheck(file)).status, 'warning')
 })
