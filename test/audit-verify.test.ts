@@ -15,6 +15,7 @@ import pg from 'pg'
 import { exportTrail } from '../main/audit/export.ts'
 import type { Trail } from '../main/audit/trails.ts'
 import { openTrail, verifyTrail } from '../main/audit/verify.ts'
+import { cardProblem } from '../main/audit/verify-cards.ts'
 import type { Problem } from '../main/audit/verify-chain.ts'
 import { verifyTokens } from '../main/audit/verify-tokens.ts'
 import { keepCard, newCaller, openTestVault } from '../vault/test-vault.ts'
@@ -364,4 +365,29 @@ test('SEC-06: a token that was put back to older bytes in SQL is found', async (
     [one, other],
   )
   assert.deepEqual(await verified(), [['token_differs', other]])
+})
+
+test('SEC-06: a version whose data key was replaced is held against what was written then, in whatever order', () => {
+  const hash = (text: string) => Buffer.from(text)
+  const card = {
+    merchant_id: 'mer_1',
+    card_id: 'card_1',
+    card_version_id: 'cver_2',
+    version_ids: ['cver_1', 'cver_2'],
+    written_hashes: [hash('2'), hash('1')],
+    has_creation: true,
+  }
+  const problemOf = (stored: [string, string], rewritten: [string | null, string | null]) =>
+    cardProblem({
+      ...card,
+      version_hashes: stored.map(hash),
+      reencrypted_hashes: rewritten.map((text) => (text === null ? null : hash(text))),
+    })
+  assert.equal(problemOf(['1', '2'], [null, null]), undefined)
+  assert.equal(problemOf(['1 anew', '2'], ['1 anew', null]), undefined)
+  assert.equal(problemOf(['1', '2 anew'], [null, '2 anew']), undefined)
+  assert.equal(problemOf(['1 anew', '2 anew'], ['1 anew', '2 anew']), undefined)
+  // Put back to what they were before.
+  assert.match(problemOf(['1 anew', '2'], ['1 anew', '2 anew'])!, /^The encrypted number of cver_2/)
+  assert.match(problemOf(['1', '2 anew'], ['1 anew', '2 anew'])!, /^The encrypted number of cver_1/)
 })
