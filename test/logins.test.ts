@@ -269,3 +269,46 @@ test('SEC-13: a service login that names no merchant sees no row of any of them'
   )
   assert.deepEqual(await postgres.query('coffer_vault_service', 'select * from instruments'), [])
 })
+
+test('SEC-15: no login changes or removes a record, a place or a checkpoint; the auditor reads them and nothing else', async () => {
+  for (const zone of zones) {
+    const tables = await tablesOf(zone)
+    const trail = tables.filter((table) => table.startsWith('audit_'))
+    assert.deepEqual(trail, ['audit_chains', 'audit_checkpoints', 'audit_records', 'audit_seals'], zone)
+    for (const login of logins[zone].slice(1)) {
+      const rights = await rightsOf(login, zone)
+      for (const table of tables) {
+        const what = `${login}: ${table}: ${rights[table]}`
+        assert.doesNotMatch(rights[table] ?? '', /truncate|references|trigger/, what)
+        // The end of the chain is the sealer's to move on.
+        const isEnd = table === 'audit_chains' && login.endsWith('_relay')
+        if (trail.includes(table) && !isEnd) assert.doesNotMatch(rights[table] ?? '', /update|delete/, what)
+        if (login.endsWith('_auditor'))
+          assert.ok(
+            trail.includes(table) || table === 'cards' ? rights[table] === 'select' : !rights[table],
+            what,
+          )
+        if (login.endsWith('_service') && trail.includes(table))
+          assert.equal(
+            rights[table],
+            { audit_records: 'select insert', audit_checkpoints: 'select' }[table],
+            what,
+          )
+      }
+    }
+  }
+  for (const statement of [
+    'select number_encrypted from card_versions',
+    'select fingerprint from cards',
+    `insert into audit_records (audit_id) values ('x')`,
+    `insert into audit_checkpoints (sequence, checkpoint, signature) values (1, 'x', 'x')`,
+  ])
+    await assert.rejects(postgres.query('coffer_vault_auditor', statement), denied, statement)
+  // When a record was written, and in which transaction, is not the writer's to say.
+  for (const column of ['at', 'transaction_id'])
+    await assert.rejects(
+      postgres.query('coffer_vault_service', `insert into audit_records (${column}) values (default)`),
+      denied,
+      column,
+    )
+})
