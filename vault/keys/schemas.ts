@@ -89,7 +89,7 @@ export const newKeyDestruction = Type.Object(
     reason: Type.String({ minLength: 1, maxLength: 500, pattern: storableText }),
     approval: Type.Optional(
       Type.String({
-        maxLength: 100,
+        pattern: idPattern('approval'),
         description: 'Of a second person, for the action `key.destroy` on the id of your merchant.',
       }),
     ),
