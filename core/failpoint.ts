@@ -9,6 +9,8 @@ export const failpoints = [
   'core.audit.after_checkpoint',
   'vault.cards.before_commit',
   'vault.cards.after_commit',
+  'vault.card_changes.before_commit',
+  'vault.card_changes.after_commit',
   'vault.tokens.before_commit',
   'vault.tokens.after_commit',
   'vault.forward.before_record',

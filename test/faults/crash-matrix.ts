@@ -54,6 +54,9 @@ export const tokenPlaces = failpoints.filter((name) => name.startsWith('vault.to
 /** Those of rotations of keys: in crash-rotations. */
 export const rotationPlaces = failpoints.filter((name) => name.startsWith('vault.rotation.'))
 
+/** Places that only changes of cards pass; crash-card-changes tries them. */
+export const cardChangePlaces = failpoints.filter((name) => name.startsWith('vault.card_changes.'))
+
 /** Those of files that go in and out: in import-kill. */
 const transferPlaces = failpoints.filter((name) => /^vault\.(import|export)\./.test(name))
 
@@ -62,7 +65,7 @@ export const auditPlaces = failpoints.filter((name) => name.startsWith('core.aud
 
 const triedElsewhere = [
   ...[...operationPlaces, ...tokenPlaces, ...rotationPlaces],
-  ...[...transferPlaces, ...auditPlaces],
+  ...[...cardChangePlaces, ...transferPlaces, ...auditPlaces],
 ]
 
 /** @param secondHit by which time the place is reached in a step that moves money. */

@@ -1,5 +1,6 @@
 /** Each change of a card is one statement: the card, its version, audit record, event and idempotency record. */
 import type { Caller } from '@coffer/core/caller.ts'
+import { failpoint } from '@coffer/core/failpoint.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { merchantsOf } from '@coffer/core/rows.ts'
@@ -188,7 +189,9 @@ function updateStatement(entry: CardUpdate): Statement {
 /** Writes changes in the order given, in one transaction: a later one may build on an earlier one. */
 export async function updateCards(database: Database, updates: CardUpdate[]): Promise<Written[]> {
   if (updates.length === 0) return []
+  failpoint('vault.card_changes.before_commit')
   const rows = await database.commitAll<WrittenRow>(merchantsOf(updates), updates.map(updateStatement))
+  failpoint('vault.card_changes.after_commit')
   return rows.map(([row]) => writtenOf(row!))
 }
 
