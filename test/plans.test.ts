@@ -24,6 +24,7 @@ import {
   eraseNumberStatement,
   eraseSupersededNumbers,
 } from '../vault/cards/erasing.ts'
+import { insertCards, insertStatement } from '../vault/cards/insert-queries.ts'
 import * as cardLists from '../vault/cards/list-queries.ts'
 import * as cards from '../vault/cards/queries.ts'
 import { findExpiring } from '../vault/cards/retention-queries.ts'
@@ -86,7 +87,12 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   [
     'insertCards',
     'coffer_vault_service',
-    (database) => cards.insertCards(database, [{ card: { metadata: {} } }] as never),
+    (database) => insertCards(database, [{ card: { metadata: {} } }] as never),
+  ],
+  [
+    'insertCards by policy',
+    'coffer_vault_service',
+    (database) => database.commit([], insertStatement('policy', [{ card: { metadata: {} } }] as never)),
   ],
   ['findCards', 'coffer_vault_service', (database) => cards.findCards(database, one)],
   [

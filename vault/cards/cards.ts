@@ -15,6 +15,7 @@ import type { RevealRecords } from '../reveal-records.ts'
 import { billingAddressOf } from './billing-address.ts'
 import { binOf } from './brands.ts'
 import { createDuplicates } from './duplicates.ts'
+import * as inserts from './insert-queries.ts'
 import { type CardFilter, listCards } from './list-queries.ts'
 import * as queries from './queries.ts'
 import type { Card, NewCard, RevealedCard } from './schemas.ts'
@@ -30,16 +31,16 @@ export type CardsDeps = {
   revealRecords: RevealRecords
 }
 
-type Inserted = Exclude<queries.CardInserted, { verdict: 'hashed_for_another_state' }>
-type Unhashed = Omit<queries.CardInsert, keyof NumberHashes | 'body_hmac'>
+type Inserted = Exclude<inserts.CardInserted, { verdict: 'hashed_for_another_state' }>
+type Unhashed = Omit<inserts.CardInsert, keyof NumberHashes | 'body_hmac'>
 
 /** Gives the JSON text of a card as its response schema allows it. */
 export type SerializeCard = (card: Card) => string
 
 export function createCards(deps: CardsDeps) {
-  const creations: GroupCommit<queries.CardInsert, queries.CardInserted> = createGroupCommit({
+  const creations: GroupCommit<inserts.CardInsert, inserts.CardInserted> = createGroupCommit({
     name: 'cards.create',
-    write: (entries) => queries.insertCards(deps.database, entries),
+    write: (entries) => inserts.insertCards(deps.database, entries),
     batch_max: 128,
     in_flight_max: 1,
     queue_max: 4_000,

@@ -12,9 +12,9 @@ const postgres = await startTestPostgres({ after })
 let statements: Statement[] = []
 const counting = (database: Database): Database => ({
   ...database,
-  commit: (merchants, statement) => {
-    statements.push(statement)
-    return database.commit(merchants, statement)
+  commitAll: (merchants, asked) => {
+    statements.push(...asked)
+    return database.commitAll(merchants, asked)
   },
 })
 const vault = await openTestVault(postgres, counting)
@@ -144,6 +144,19 @@ test('every kind of add at once leaves one card: keys, policies and processes mi
   }
 })
 
+test('a policy is in effect at once in a process that has not heard of it, and gone at once when it is lifted', async () => {
+  const { caller, add } = await merchantWith('allow')
+  await add()
+  await vault.policies.change(caller, { duplicates: 'reject' })
+  for (const through of both) await assert.rejects(add({}, null, through), exists)
+  await vault.policies.change(caller, { duplicates: 'allow' })
+  for (const through of both) assert.equal((await add({}, null, through)).status, 201)
+  // Beside a merchant of the other kind, in one batch.
+  const other = await merchantWith('reject')
+  const added = await Promise.allSettled([add(), other.add(), add(), other.add(), add()])
+  assert.deepEqual(added.map(({ status }) => status).sort(), [...Array(4).fill('fulfilled'), 'rejected'])
+})
+
 test('a new card is one statement, under every policy', async () => {
   for (const duplicates of ['allow', 'return_existing', 'reject'] as const) {
     const { add } = await merchantWith(duplicates)
@@ -152,7 +165,7 @@ test('a new card is one statement, under every policy', async () => {
     await add({ number: goodNumbers.amex })
     assert.deepEqual(
       statements.map(({ name }) => name),
-      ['insert_cards'],
+      [duplicates === 'allow' ? 'insert_cards_by_anybody' : 'insert_cards_by_policy'],
     )
   }
 })

@@ -6,7 +6,7 @@ import { CommitUnknown, type Database } from '@coffer/core/postgres.ts'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import { cardNumberPlace, seal } from '../keys/sealed-text.ts'
 import { newCaller, openTestVault, rowsOf } from '../test-vault.ts'
-import { type CardInsert, insertCards } from './queries.ts'
+import { type CardInsert, insertCards } from './insert-queries.ts'
 import type { Card } from './schemas.ts'
 
 const postgres = await startTestPostgres({ after })
@@ -157,9 +157,9 @@ test('a batch of which a part was committed is never reported as if none of it w
   let calls = 0
   const failing: Database = {
     ...vault.database,
-    commit(merchants, statement) {
+    commitAll(merchants, statements) {
       if (++calls > 1) return Promise.reject(Object.assign(new Error('lost'), { code: '23514' }))
-      return vault.database.commit(merchants, statement)
+      return vault.database.commitAll(merchants, statements)
     },
   }
   const batch = [await entry(merchant), await entry(merchant, keyed('a')), await entry(merchant, keyed('a'))]
