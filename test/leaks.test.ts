@@ -15,6 +15,7 @@ import {
   type Answer,
   type Api,
   apiOf,
+  approveFor,
   type CallOptions,
   cardFields,
   queryDatabase,
@@ -59,7 +60,8 @@ function recorded(api: Api): Api {
   }
 }
 
-const api = recorded(apiOf(api_url, secret_key))
+const approve = (approvalId: string) => approveFor(product, approvalId)
+const api = recorded({ ...apiOf(api_url, secret_key), approve })
 /** A number in a trace id, which is passed on and logged. */
 const traceparentOf = (number: string) =>
   `00-${number.replaceAll(' ', '').padEnd(32, 'a')}-b7ad6b7169203331-01`
