@@ -78,7 +78,7 @@ test('sandbox.json has it all for tools, and only its owner can read it or any s
 test('health, readiness and metrics need no key', async () => {
   const open = apiOf(sandbox.api_url, null)
   assert.equal((await open.call('GET', '/healthz')).text, '{"status":"ok"}')
-  assert.equal((await open.call('GET', '/readyz')).text, '{"status":"ready"}')
+  assert.equal((await open.call('GET', '/readyz')).text, '{"status":"ready","warnings":[]}')
   const metrics = await open.call('GET', '/metrics')
   assert.match(metrics.headers.get('content-type') ?? '', /^text\/plain/)
   for (const series of [

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { newId } from '@coffer/core/ids.ts'
-import { kmsKeyArn, setKeyFault, startTestKeyServices } from '../../test/support/key-services.ts'
-import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
-import { within } from '../../test/support/within.ts'
-import { rowsOf } from '../test-vault.ts'
-import { createAwsKms } from './aws-kms.ts'
-import { guardKeys } from './guarded-keys.ts'
-import { type Keyring, openKeyring } from './keyring.ts'
-import { seal, unseal } from './sealed-text.ts'
+import { createAwsKms } from '../../vault/keys/aws-kms.ts'
+import { guardKeys } from '../../vault/keys/guarded-keys.ts'
+import { type Keyring, openKeyring } from '../../vault/keys/keyring.ts'
+import { seal, unseal } from '../../vault/keys/sealed-text.ts'
+import { rowsOf } from '../../vault/test-vault.ts'
+import { kmsKeyArn, setKeyFault, startTestKeyServices } from '../support/key-services.ts'
+import { quietLog, startTestPostgres } from '../support/postgres.ts'
+import { within } from '../support/within.ts'
 
 const postgres = await startTestPostgres({ after })
 const database = postgres.open('coffer_vault_service', { connections_max: 8 })

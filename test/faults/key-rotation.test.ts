@@ -1,9 +1,9 @@
 /** Keys over HTTP: rotated under cards, reveals and payments without one error; and a merchant's keys destroyed. */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { type Answer, apiOf, assertProblem, newMerchant } from './support/api.ts'
-import { goodNumbers } from './support/card-numbers.ts'
-import { eventually, startProduct } from './support/product.ts'
+import { type Answer, apiOf, assertProblem, newMerchant } from '../support/api.ts'
+import { goodNumbers } from '../support/card-numbers.ts'
+import { eventually, startProduct } from '../support/product.ts'
 
 const product = await startProduct({ after })
 const merchant = await newMerchant(product, { connection: true })
