@@ -3,15 +3,7 @@
  * before it and the record's text, so nothing can be changed, removed, added or moved without every later hash
  * becoming another. A checkpoint is such a hash, signed with a key that is not in the database.
  */
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  hash,
-  type KeyObject,
-  sign,
-  verify,
-} from 'node:crypto'
+import { createPrivateKey, createPublicKey, hash, type KeyObject, sign, verify } from 'node:crypto'
 import type { Secret } from './secret.ts'
 
 /** A record as PostgreSQL gives it: all columns but the one that tells the sealer what is new. */
@@ -59,7 +51,7 @@ export function recordText(zone: string, record: ChainedRecord): string {
 export const firstHash = (zone: string) => hash('sha256', `coffer audit chain ${zone}`, 'buffer')
 
 export function nextHash(previous: Buffer, text: string): Buffer {
-  return createHash('sha256').update(previous).update(text).digest()
+  return hash('sha256', Buffer.concat([previous, Buffer.from(text)]), 'buffer')
 }
 
 export type Checkpoint = {

@@ -21,9 +21,10 @@ export type Sealer = {
   stop(): Promise<void>
 }
 
-const batchMax = 2_000
-/** Half of the second within which a record is sealed. */
-const pauseMs = 500
+/** Small and often: while a batch is hashed, nothing else of this process is answered. */
+const batchMax = 250
+/** Well within the second in which a record is sealed. */
+const pauseMs = 150
 const leaseRenewMs = 2_000
 const checkpointMs = 10_000
 const checkpointRecords = 10_000n
