@@ -11,7 +11,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ensureInstalled, LaunchError } from './install.mjs'
 import { isMusl, own_node_minimum, ownNodeDoes, processStat } from './machine.mjs'
-import { flagsFor } from './server-flags.mjs'
+import { server_flags } from './server-flags.mjs'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const node_modules = path.join(root, 'node_modules')
@@ -43,7 +43,7 @@ async function main() {
   const is_server = path.dirname(script_file) === path.join(root, 'main')
   await ensureInstalled(is_server)
   const own_script = !script_file.startsWith(node_modules + path.sep)
-  run(findNode(), is_server ? flagsFor(args, process.env) : [], script_file, args, own_script)
+  run(findNode(), is_server ? server_flags : [], script_file, args, own_script)
 }
 
 /** The pinned Node if it is there and made for this machine, else ours if it is new enough. */

@@ -9,7 +9,7 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { flagsFor } from '../../main/server-flags.mjs'
+import { server_flags } from '../../main/server-flags.mjs'
 import { processesIn } from './processes.ts'
 
 /** A test, or a whole file through node:test's own `after`. */
@@ -73,7 +73,7 @@ export type Command = { child: ChildProcess; output(): string; exited: Promise<E
 /** The `coffer` command in a process group of its own; it ends with the test process. */
 export function runCommand(scope: Scope, args: string[], environment: Record<string, string> = {}): Command {
   const { PORT: _port, COFFER_DATA_DIR: _folder, NODE_TEST_CONTEXT: _context, ...inherited } = process.env
-  const child = spawn(process.execPath, [...flagsFor(args, environment), 'main/cli.ts', ...args], {
+  const child = spawn(process.execPath, [...server_flags, 'main/cli.ts', ...args], {
     cwd: root,
     env: { ...inherited, ...environment },
     detached: true,

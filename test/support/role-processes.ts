@@ -96,6 +96,7 @@ export async function startRoleProcesses(
     VAULT_URL: `http://127.0.0.1:${at.vault.internal_port}`,
     COFFER_DATA_DIR: join(folder, 'simulators'),
     COFFER_AUDIT_FOLDER: join(folder, 'audit-checkpoints'),
+    VAULT_TRANSFER_FOLDER: join(folder, 'transfer'),
     ...given,
   }
   const processes = new Map<Place, RoleProcess>()
