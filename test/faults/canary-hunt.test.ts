@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { appendFileSync, copyFileSync, readFileSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { apiOf, cardFields, queryDatabase, simulatorOf } from '../support/api.ts'
 import { filesBelow, newCanaries, plantedForms, scanFolder } from '../support/canary-scan.ts'
 import { eventually, type Product, startProduct, temporaryFolder } from '../support/product.ts'
@@ -23,7 +24,8 @@ let kept = 0
 async function useCard(into: Product): Promise<void> {
   const api = apiOf(into.sandbox.api_url, into.sandbox.secret_key)
   const { body: card, status } = await api.createCard({ number: canaries.next(), cvc }, randomUUID())
-  if (status === 201) kept += 1
+  if (status !== 201) throw new Error(`answered ${status}`)
+  kept += 1
   await api.createCard({ ...cardFields, customer: canaries.next() })
   await api.call('PATCH', `/v1/cards/${card.id}`, { body: { exp_year: 2041 } })
   await api.call('POST', `/v1/cards/${card.id}/reveal`, { body: { reason: 'a hunt' } })
@@ -38,7 +40,8 @@ function startUsing(into: Product, atOnce: number) {
   const using = { rounds: 0, stopped: false, finished: Promise.resolve() as Promise<unknown> }
   async function one() {
     while (!using.stopped) {
-      await useCard(into).catch(() => undefined)
+      // There are a thousand numbers: while everything is down they are not to be used up.
+      await useCard(into).catch(() => delay(100))
       using.rounds += 1
     }
   }
