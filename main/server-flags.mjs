@@ -10,6 +10,6 @@ export const server_flags = [
   ...hardening_flags,
   '--max-semi-space-size=16', // MB: larger collects less often, but its pauses show in the slowest percent
   '--max-old-space-size=1024', // MB: below it the collector runs so often that a payment costs twice as much
-  '--heap-growing-percent=120', // a full collection, for which everything waits, comes ten times less often
+  '--heap-growing-percent=170', // a full collection, for which everything waits, comes seldom
   '--no-parallel-scavenge', // on two processors its helpers take from PostgreSQL what they save here
 ]
