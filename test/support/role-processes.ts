@@ -164,6 +164,7 @@ export async function startRoleProcesses(
     },
     async startMissing() {
       await Promise.all(basicPlaces.filter((place) => !processes.has(place)).map((place) => start(place)))
+      for (const place of basicPlaces) assert.ok(processes.has(place), `${place} ended at its start`)
     },
   }
   await running.startMissing()
