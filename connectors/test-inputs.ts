@@ -16,6 +16,8 @@ export function authorizeInput(changes: Partial<AuthorizeInput> = {}): Authorize
     amount: { amount_minor: 1234n, currency: 'USD' },
     capture: 'automatic',
     initiator: 'customer',
+    stored_credential: null,
+    psp_token: null,
     merchant_reference: 'order 17',
     ...changes,
   }

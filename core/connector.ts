@@ -128,6 +128,8 @@ export type Outcome =
       captured: boolean
       psp_reference: string
       network_transaction_id: string | null
+      /** Mastercard's Transaction Link Id. */
+      transaction_link_id: string | null
     }
   | { kind: 'declined'; decline: Decline; psp_reference: string | null }
   | { kind: 'rejected'; psp_code: string; message: string }
@@ -152,12 +154,41 @@ export type Step<Input> = {
   response(response: HttpResponse, input: Input): Outcome | Continue
 }
 
+/** What a stored credential is used for, in the card networks' words. */
+export const credentialUsages = [
+  'card_on_file',
+  'subscription',
+  'installment',
+  'unscheduled',
+  'resubmission',
+  'delayed_charge',
+  'reauthorization',
+  'no_show',
+] as const
+export type CredentialUsage = (typeof credentialUsages)[number]
+
+/**
+ * A payment under the cardholder's consent that the card be kept. The identifiers are those of the first payment,
+ * verbatim: opaque, case-sensitive, spaces at the end included, made by any PSP; null where not known.
+ */
+export type StoredCredential = {
+  usage: CredentialUsage
+  /** `first`: the cardholder gives consent with this payment. */
+  sequence: 'first' | 'subsequent'
+  network_transaction_id: string | null
+  transaction_link_id: string | null
+}
+
 export type AuthorizeInput = {
   attempt_id: string
   payment_id: string
+  /** Zero only in the steps of `verify`. */
   amount: Money
   capture: 'automatic' | 'manual'
   initiator: 'customer' | 'merchant'
+  stored_credential: StoredCredential | null
+  /** What the PSP holds in place of the card: with it, no mark of the card is used. */
+  psp_token: string | null
   /** The merchant's own reference, or null. */
   merchant_reference: string | null
 }
@@ -179,7 +210,7 @@ export type Sync = {
 export const refundReasons = ['duplicate', 'fraudulent', 'requested_by_customer'] as const
 export type RefundReason = (typeof refundReasons)[number]
 
-/** A capture, a cancel or a refund of a payment that its PSP has authorized. */
+/** A capture, a cancel, a refund or an increment of a payment that its PSP has authorized. */
 export type OperationInput = {
   operation_id: string
   payment_id: string
@@ -217,17 +248,88 @@ export type Operation = {
   }
 }
 
+/** A PSP's notice as it came. */
+export type WebhookRequest = {
+  /** Lower-case names. */
+  headers: Record<string, string>
+  /** The very text that was sent, decoded as UTF-8. */
+  body: string
+}
+
+/** What proves that a notice is the PSP's. The key is the connection's webhook secret, which only the vault has. */
+export type WebhookSignature = {
+  algorithm: 'hmac_sha256'
+  /** How the secret's text gives the key's bytes. */
+  key_encoding: 'utf8' | 'hex'
+  encoding: 'hex' | 'base64'
+  /** What was signed. */
+  message: string
+  /** As given, any one of which must be right: while a secret is replaced, a PSP may sign with both. */
+  signatures: string[]
+  /** When it was signed, if the signature covers that. */
+  signed_at: Date | null
+}
+
+/** Stages of a dispute, in one vocabulary over all PSPs. */
+export const disputeStages = ['inquiry', 'opened', 'won', 'lost'] as const
+export type DisputeStage = (typeof disputeStages)[number]
+
+/** What one notice is about, and what it tells. Whatever is not certain is `other`: kept, and acted on by nobody. */
+export type WebhookNotice = {
+  /** Unique at this account of the PSP, the same when the notice is sent again. */
+  event_id: string
+  /** The PSP's own word. */
+  type: string
+  /** RFC 3339, or null where it does not say. */
+  occurred_at: string | null
+} & (
+  | { about: 'attempt'; attempt_id: string; outcome: Outcome }
+  /** `operation_id` where the PSP hands back ours, else what the PSP calls the operation. */
+  | {
+      about: 'operation'
+      operation_id: string | null
+      psp_reference: string | null
+      outcome: OperationOutcome
+    }
+  | {
+      about: 'dispute'
+      /** Of the payment. */
+      psp_reference: string
+      dispute_reference: string
+      stage: DisputeStage
+      amount: Money | null
+      reason: string | null
+    }
+  | { about: 'other' }
+)
+
+export type Webhook = {
+  /** Each must be valid; undefined where the request is not signed as the PSP signs. */
+  signatures(request: WebhookRequest): WebhookSignature[] | undefined
+  /** One delivery may carry several; undefined where it cannot be read. */
+  notices(request: WebhookRequest): WebhookNotice[] | undefined
+  /** What the PSP wants to hear: status 200 with this text. */
+  acknowledgement: string
+  /** How long after it was signed a notice is taken, in seconds. */
+  tolerance_seconds: number
+}
+
 /** One PSP. An operation that a PSP does not have is an absent property. */
 export type Connector = {
   /** The folder's name and the `psp` of a connection. */
   psp: string
   authorize: Step<AuthorizeInput>[]
+  /** Asks whether a card is good, for an amount of zero: nothing is charged and nothing held. */
+  verify?: Step<AuthorizeInput>[]
   /** Looks up what became of an authorization. */
   sync?: Sync
   /** `several`: what is left of an authorization after a capture can be captured too. */
   capture?: Operation & { several: boolean }
   cancel?: Operation
   refund?: Operation
+  /** Holds more of an authorization: `amount` is what is added. */
+  increment?: Operation
+  webhook?: Webhook
   /** How long the PSP keeps an idempotency key, in hours: within it the same request may be sent again. */
   idempotency_key_lifetime_hours?: number
   /**

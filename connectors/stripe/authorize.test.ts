@@ -114,6 +114,7 @@ test('a captured payment is approved with the amount and the references of the a
     captured: true,
     psp_reference: 'pi_1PgafyB7WZ01zgkW',
     network_transaction_id: '765432109876543',
+    transaction_link_id: null,
   })
 })
 

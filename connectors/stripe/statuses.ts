@@ -80,8 +80,8 @@ function approvedIntent(
     return unknownOutcome('contradicting_answer', psp_reference)
   }
   if (captured !== (input.capture === 'automatic')) return unknownOutcome('capture_mismatch', psp_reference)
-  const network_transaction_id = networkTransactionId(charge)
-  return { kind: 'approved', amount: input.amount, captured, psp_reference, network_transaction_id }
+  const identifiers = networkIdentifiers(charge)
+  return { kind: 'approved', amount: input.amount, captured, psp_reference, ...identifiers }
 }
 
 /** Back to needing a payment method: the confirmation failed, and `last_payment_error` says why. */
@@ -141,16 +141,20 @@ function succeededCharge(charge: JsonObject, input: AuthorizeInput, psp_referenc
   if (!captured && booleanAt(charge, 'refunded') === true) {
     return { kind: 'rejected', psp_code: 'authorization_released', message: 'authorized, then released' }
   }
-  const network_transaction_id = networkTransactionId(charge)
-  return { kind: 'approved', amount: input.amount, captured, psp_reference, network_transaction_id }
+  const identifiers = networkIdentifiers(charge)
+  return { kind: 'approved', amount: input.amount, captured, psp_reference, ...identifiers }
 }
 
 function isAmount(amount: { amount_minor: bigint; currency: string } | undefined, input: AuthorizeInput) {
   return amount?.amount_minor === input.amount.amount_minor && amount.currency === input.amount.currency
 }
 
-function networkTransactionId(charge: JsonObject | undefined): string | null {
-  return textAt(charge, 'payment_method_details.card.network_transaction_id') ?? null
+function networkIdentifiers(charge: JsonObject | undefined) {
+  const card = objectAt(charge, 'payment_method_details.card')
+  return {
+    network_transaction_id: textAt(card, 'network_transaction_id') ?? null,
+    transaction_link_id: textAt(card, 'transaction_link_id') ?? null,
+  }
 }
 
 function redirectUrl(intent: JsonObject): string | null {

@@ -23,6 +23,7 @@ test('a charge that went through is approved, captured or not as it is', () => {
     captured: true,
     psp_reference: 'pi_1PgafyB7WZ01zgkW',
     network_transaction_id: '765432109876543',
+    transaction_link_id: null,
   }
   assert.deepEqual(found(chargeList(chargeAnswer())), approved)
   const held = chargeAnswer({ captured: false, amount_captured: 0 })

@@ -23,6 +23,7 @@ export async function authorizedPayment(
     captured: capture === 'automatic',
     psp_reference: 'pi_1',
     network_transaction_id: null,
+    transaction_link_id: null,
   }
   const settled = settledPayment(payment, ending, new Date())
   await payments.settle({

@@ -43,6 +43,8 @@ export function authorizeInputOf(plan: AttemptPlan): AuthorizeInput {
     amount: money(plan.amount_minor, plan.currency),
     capture: plan.capture,
     initiator: plan.initiator,
+    stored_credential: null,
+    psp_token: null,
     merchant_reference: plan.reference,
   }
 }

@@ -18,6 +18,7 @@ const endings: fc.Arbitrary<Ending> = fc.oneof(
     captured: fc.boolean(),
     psp_reference: text,
     network_transaction_id: orNull(text),
+    transaction_link_id: orNull(text),
   }),
   fc.record({
     kind: fc.constant('declined' as const),

@@ -26,6 +26,7 @@ const approved: Ending = {
   captured: true,
   psp_reference: 'pi_1',
   network_transaction_id: 'net_1',
+  transaction_link_id: null,
 }
 const declined: Ending = {
   kind: 'declined',
