@@ -1,6 +1,5 @@
 /** Who manages a merchant's keys and users: its own admins, and an operator at any merchant. */
 import type { Caller } from '@coffer/core/caller.ts'
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import type { Scope } from '@coffer/core/http-server.ts'
 import { isId } from '@coffer/core/ids.ts'
@@ -26,8 +25,4 @@ export function refuseScopesBeyond(manager: Manager, wanted: readonly Scope[]): 
         param: 'scopes',
         detail: `Nobody can give the scope ${scope} without having it.`,
       })
-}
-
-export function refuseCardNumberIn(param: string, value: string): void {
-  if (looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
 }

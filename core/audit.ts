@@ -2,13 +2,13 @@
  * Reading the audit trail. Each zone has its own, in a table of the same shape, and gives the newest records below a
  * cursor; the platform merges them. The order is that of the ids, which begin with the time they were made at.
  */
+
 import { type Static, Type } from 'typebox'
 import type { Routes } from './http-server.ts'
 import { idPattern, lowestIdAt } from './ids.ts'
+import { orNull } from './or-null.ts'
 import type { Database } from './postgres.ts'
 
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
 const text = orNull(Type.String({ maxLength: 200 }))
 const moment = orNull(Type.String({ maxLength: 40 }))
 

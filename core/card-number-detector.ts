@@ -2,6 +2,8 @@
  * Finds what looks like a card number: 13 to 19 digits, in any usual grouping, that pass the Luhn check and
  * begin as the cards we know begin. The last guard behind allow-lists, never the first.
  */
+import { Failure } from './errors.ts'
+
 const digitsMin = 13
 const digitsMax = 19
 
@@ -34,6 +36,12 @@ const withoutIdentifiers = (text: string) =>
 export function looksLikeCardNumber(text: string): boolean {
   // Taking identifiers out can only take matches away: most texts have none to begin with.
   return text.length >= digitsMin && holdsCardNumber(text) && holdsCardNumber(withoutIdentifiers(text))
+}
+
+/** @throws Failure card_number_in_wrong_field naming the parameter, never the value. */
+export function refuseCardNumberIn(param: string, value: string | null | undefined): void {
+  if (typeof value === 'string' && looksLikeCardNumber(value))
+    throw new Failure('card_number_in_wrong_field', { param })
 }
 
 function holdsCardNumber(text: string): boolean {

@@ -5,7 +5,7 @@
  */
 import { createHmac, type KeyObject } from 'node:crypto'
 import { Type } from 'typebox'
-import { looksLikeCardNumber } from './card-number-detector.ts'
+import { refuseCardNumberIn } from './card-number-detector.ts'
 import { Failure } from './errors.ts'
 
 /** The header as the IETF draft has it (a quoted string) and as everybody sends it (bare). */
@@ -24,7 +24,7 @@ export function idempotencyKeyOf(header: string | string[] | undefined, required
       param: 'Idempotency-Key',
       detail: '1 to 255 printable ASCII characters without spaces and quotes.',
     })
-  if (looksLikeCardNumber(key)) throw new Failure('card_number_in_wrong_field', { param: 'Idempotency-Key' })
+  refuseCardNumberIn('Idempotency-Key', key)
   return key
 }
 

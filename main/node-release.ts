@@ -2,6 +2,7 @@
  * Which Node a start accepts. A release line that gets no more security fixes must not hold card numbers, however
  * well everything still runs on it.
  */
+import { own_node_minimum } from './machine.mjs'
 
 /**
  * The last day of fixes of each line that this version runs on. Source: the release schedule of the Node.js project
@@ -9,7 +10,7 @@
  */
 const lastDayOfFixes: Record<number, string> = { 24: '2028-04-30', 26: '2029-04-30' }
 /** The first that runs TypeScript as it is without a flag or a warning. */
-const oldest = { major: 24, minor: 12 }
+const [oldest_major = 0, oldest_minor = 0] = own_node_minimum
 const warnedDaysBefore = 180
 
 export type NodeRelease = { status: 'ok' | 'warning' | 'failed'; problem?: string }
@@ -17,8 +18,8 @@ export type NodeRelease = { status: 'ok' | 'warning' | 'failed'; problem?: strin
 /** @param version as in `process.versions.node`. @param today as in an ISO date. */
 export function examineNode(version: string, today: string): NodeRelease {
   const [major = 0, minor = 0] = version.split('.').map(Number)
-  if (major < oldest.major || (major === oldest.major && minor < oldest.minor))
-    return failed(`Node ${version} is older than ${oldest.major}.${oldest.minor}`)
+  if (major < oldest_major || (major === oldest_major && minor < oldest_minor))
+    return failed(`Node ${version} is older than ${oldest_major}.${oldest_minor}`)
   const newestKnown = Math.max(...Object.keys(lastDayOfFixes).map(Number))
   if (major > newestKnown) return { status: 'ok' }
   const lastDay = lastDayOfFixes[major]

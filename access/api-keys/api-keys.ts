@@ -2,7 +2,9 @@
  * API keys of a merchant. Who may make them gives at most what they have; an operator may do so at another
  * merchant too, and to everybody else that merchant's keys look as if there were none.
  */
+
 import { hash } from 'node:crypto'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { canonical } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
@@ -11,7 +13,7 @@ import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { momentOf } from '@coffer/core/timestamps.ts'
 import { digestOf, keyIdOf, type Mode, newKeyText } from '../keys.ts'
-import { type Manager, merchantOf, noMerchant, refuseCardNumberIn, refuseScopesBeyond } from '../manager.ts'
+import { type Manager, merchantOf, noMerchant, refuseScopesBeyond } from '../manager.ts'
 import { actorOf } from '../users/users.ts'
 import * as queries from './queries.ts'
 import type { ApiKey, CreatedApiKey, NewApiKey } from './schemas.ts'

@@ -1,13 +1,13 @@
 /** The wire shape of an API key. */
+
 import { scopes } from '@coffer/core/http-server.ts'
 import { idPattern } from '@coffer/core/ids.ts'
 import { storableText } from '@coffer/core/metadata.ts'
+import { orNull } from '@coffer/core/or-null.ts'
 import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { timestampText } from '@coffer/core/timestamps.ts'
 import { type Static, Type } from 'typebox'
 
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
 const merchantId = Type.String({
   minLength: 1,
   maxLength: 100,

@@ -9,7 +9,7 @@
 import { hash } from 'node:crypto'
 import { type ApprovalUse, parametersDigest, type UsedApproval } from '@coffer/core/approvals.ts'
 import type { Caller } from '@coffer/core/caller.ts'
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { canonical } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
@@ -114,10 +114,6 @@ export function createAccessApprovals(deps: {
 
 /** Signed in at the identity provider: an API key, whoever has it, is not. */
 const isPerson = (caller: Caller) => isId('user', caller.key_id)
-
-function refuseCardNumberIn(param: string, value: string): void {
-  if (looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
-}
 
 function rowOf(written: queries.Written): queries.ApprovalRow {
   switch (written.verdict) {

@@ -1,12 +1,11 @@
 /** The wire shape of an approval. */
+
 import { approvalActions } from '@coffer/core/approvals.ts'
 import { idPattern } from '@coffer/core/ids.ts'
 import { notSecurityCode, storableText } from '@coffer/core/metadata.ts'
+import { orNull } from '@coffer/core/or-null.ts'
 import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
-
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
 
 const reason = Type.String({
   minLength: 3,

@@ -1,7 +1,7 @@
 /** Merchants of a deployment, as its operators manage them. Being an operator opens no data of theirs. */
 import { hash } from 'node:crypto'
 import type { Caller } from '@coffer/core/caller.ts'
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { canonical, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
@@ -22,7 +22,7 @@ export function createMerchants(deps: { database: Database; relayDatabase: Datab
       idempotencyKey: string | null,
       serialize: (merchant: Merchant) => string,
     ): Promise<StoredAnswer> {
-      refuseCardNumber(input)
+      refuseCardNumberIn('name', input.name)
       const now = deps.clock.now()
       const row = { merchant_id: newId('merchant'), name: input.name, created_at: now, updated_at: now }
       const answer = serialize(merchantOf(row))
@@ -55,7 +55,7 @@ export function createMerchants(deps: { database: Database; relayDatabase: Datab
     },
 
     async change(caller: Caller, merchantId: string, input: MerchantFields): Promise<Merchant> {
-      refuseCardNumber(input)
+      refuseCardNumberIn('name', input.name)
       if (!isId('merchant', merchantId)) throw new Failure('not_found')
       const renamed = { merchant_id: merchantId, name: input.name, audit_id: newId('audit') }
       const row = await queries.renameMerchant(deps.database, caller, renamed)
@@ -63,10 +63,6 @@ export function createMerchants(deps: { database: Database; relayDatabase: Datab
       return merchantOf(row)
     },
   }
-}
-
-function refuseCardNumber({ name }: MerchantFields): void {
-  if (looksLikeCardNumber(name)) throw new Failure('card_number_in_wrong_field', { param: 'name' })
 }
 
 function merchantOf(row: queries.MerchantRow): Merchant {

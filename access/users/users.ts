@@ -1,12 +1,14 @@
 /** People of a merchant who sign in at the identity provider: who they are there, and what they may do here. */
+
 import { hash } from 'node:crypto'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { canonical, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { type Manager, merchantOf, noMerchant, refuseCardNumberIn, refuseScopesBeyond } from '../manager.ts'
+import { type Manager, merchantOf, noMerchant, refuseScopesBeyond } from '../manager.ts'
 import * as queries from './queries.ts'
 import type { NewUser, User, UserChange } from './schemas.ts'
 

@@ -1,6 +1,6 @@
 /** A payment as it begins: what was asked for, checked, and the plan of its first attempt. */
 import type { Caller } from '@coffer/core/caller.ts'
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { isCurrency } from '@coffer/core/currencies.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { newId } from '@coffer/core/ids.ts'
@@ -19,7 +19,7 @@ export function validate(input: NewPayment): void {
   ]
   for (const [param, value] of texts) {
     if (value === undefined) continue
-    if (looksLikeCardNumber(value)) throw new Failure('card_number_in_wrong_field', { param })
+    refuseCardNumberIn(param, value)
     // Two braces mean a place for card data in a request to a PSP; a merchant's own text must not make one.
     if (value.includes('{{'))
       throw new Failure('invalid_request', { param, detail: `${param} must not hold '{{'.` })

@@ -3,7 +3,7 @@
  * the way of every settlement, so it never overrides one, and it leaves who did it and why in the audit trail.
  */
 import type { Caller } from '@coffer/core/caller.ts'
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { isId } from '@coffer/core/ids.ts'
 import { money } from '@coffer/core/money.ts'
@@ -27,9 +27,7 @@ export async function resolveByHand(
   paymentId: string,
   resolution: Resolution,
 ): Promise<Payment> {
-  for (const param of ['reason', 'psp_reference'] as const)
-    if (looksLikeCardNumber(resolution[param] ?? ''))
-      throw new Failure('card_number_in_wrong_field', { param })
+  for (const param of ['reason', 'psp_reference'] as const) refuseCardNumberIn(param, resolution[param])
   const find = () => deps.store.get(caller.merchant_id, paymentId)
   const payment = isId('payment', paymentId) ? await find() : undefined
   if (payment === undefined) throw new Failure('not_found')
@@ -58,6 +56,7 @@ async function resolveAttempt(
           captured: payment.capture === 'automatic',
           psp_reference: referenceOf(attempt, resolution),
           network_transaction_id: null,
+          transaction_link_id: null,
         }
   const settled = settledPayment(payment, ending, deps.clock.now())
   return deps.store.settleByHand(

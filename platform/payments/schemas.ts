@@ -1,13 +1,12 @@
 /** The wire shape of a payment. */
+
 import { declineActions, declineReasons, refundReasons } from '@coffer/core/connector.ts'
 import { idPattern } from '@coffer/core/ids.ts'
 import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
+import { orNull } from '@coffer/core/or-null.ts'
 import { type Static, Type } from 'typebox'
 import { operationKinds } from '../operations/machine.ts'
-
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
 
 export const newPayment = Type.Object(
   {

@@ -2,11 +2,11 @@
  * A cardholder's address. It belongs to the version of the card: a request that is sent again must carry the
  * address it carried the first time.
  */
+
 import { storableText } from '@coffer/core/metadata.ts'
+import { orNull } from '@coffer/core/or-null.ts'
 import { type Static, Type } from 'typebox'
 
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
 const line = (maxLength: number) =>
   Type.Optional(orNull(Type.String({ minLength: 1, maxLength, pattern: storableText })))
 

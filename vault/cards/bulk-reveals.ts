@@ -1,9 +1,10 @@
 /** Full numbers of many cards at once: what takes two people, because one request could empty a vault. */
+
 import { type Approvals, parametersDigest } from '@coffer/core/approvals.ts'
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import type { Cards } from './cards.ts'
 import type { BulkReveal, RevealedCards } from './schemas.ts'
-import { refuseCardNumberIn } from './validation.ts'
 
 export type BulkReveals = ReturnType<typeof createBulkReveals>
 

@@ -1,5 +1,7 @@
 /** Cards: tokenize, read, list, reveal. What is written goes through group commit, what is read through group read. */
+
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { createGroupCommit, type GroupCommit } from '@coffer/core/group-commit.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
@@ -19,7 +21,7 @@ import * as inserts from './insert-queries.ts'
 import { type CardFilter, listCards } from './list-queries.ts'
 import * as queries from './queries.ts'
 import type { Card, NewCard, RevealedCard } from './schemas.ts'
-import { refuseCardNumberIn, validateNewCard } from './validation.ts'
+import { validateNewCard } from './validation.ts'
 
 export type Cards = ReturnType<typeof createCards>
 

@@ -2,7 +2,9 @@
  * What happens to a card after it was kept: it changes, gets another number, goes back to what it was, is deleted, or
  * its CVC is collected again. Each goes through a group commit; the id stays.
  */
+
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
@@ -16,7 +18,7 @@ import { applyChanges, type Change, type Changed } from './change-batch.ts'
 import { createCvcCollection, keyedHmac, keyReused, limits } from './cvc-collection.ts'
 import { type CardDeletion, deleteCards } from './deletion-queries.ts'
 import type { CardChange, CardReplacement, CardRestoration } from './schemas.ts'
-import { refuseCardNumberIn, validateCardChange, validateNewNumber } from './validation.ts'
+import { validateCardChange, validateNewNumber } from './validation.ts'
 
 export type CardChanges = ReturnType<typeof createCardChanges>
 

@@ -1,6 +1,8 @@
 /** The wire shape of a card, of its changes and of lists. A number goes in, and comes out of a reveal only. */
+
 import { idPattern } from '@coffer/core/ids.ts'
 import { metadata, metadataChange, metadataShown, storableText } from '@coffer/core/metadata.ts'
+import { orNull } from '@coffer/core/or-null.ts'
 import { limitParameter } from '@coffer/core/pages.ts'
 import { timestampText } from '@coffer/core/timestamps.ts'
 import { type Static, Type } from 'typebox'
@@ -60,9 +62,6 @@ export const card = Type.Object({
   updated_at: Type.String(),
 })
 export type Card = Static<typeof card>
-
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
 
 /** Who said so and why: kept with the version that the change makes. */
 const origin = {

@@ -1,5 +1,5 @@
 /** What a card must be before it is kept. Each failure names its parameter and never the value. */
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { isCountry } from './billing-address.ts'
 import { type Brand, brandOfCardNumber, cvcLengthOf } from './brands.ts'
@@ -65,10 +65,4 @@ function validateTexts(card: NewCard | CardChange): void {
 export function isExpired(month: number, year: number, now: Date): boolean {
   const endOfMonth = Date.UTC(year, month, 1) + 12 * 3_600_000
   return now.getTime() >= endOfMonth
-}
-
-/** @throws Failure card_number_in_wrong_field: nothing but the number's own field is stored encrypted. */
-export function refuseCardNumberIn(param: string, value: string | null | undefined): void {
-  if (typeof value === 'string' && looksLikeCardNumber(value))
-    throw new Failure('card_number_in_wrong_field', { param })
 }

@@ -2,14 +2,15 @@
  * Connections: a merchant's accounts at PSPs. The secret and the destination stay here; everybody else knows a
  * connection by its id and its public settings.
  */
+
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { ConnectionFacts } from '@coffer/core/internal-api.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
-import { refuseCardNumberIn } from '../cards/validation.ts'
 import { type DataKey, isKeysDestroyed, type Keyring } from '../keys/keyring.ts'
 import { connectionSecretPlace, seal, unseal } from '../keys/sealed-text.ts'
 import * as queries from './connection-queries.ts'

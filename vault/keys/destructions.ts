@@ -3,8 +3,10 @@
  * that ever was made of it. Takes two people. First the keys are revoked: the database gives them to nobody, processes
  * forget them. When all have, their wrapped bytes are overwritten, and the audit trail gets a certificate.
  */
+
 import { type Approvals, parametersDigest } from '@coffer/core/approvals.ts'
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
@@ -12,7 +14,6 @@ import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { refuseCardNumberIn } from '../cards/validation.ts'
 import * as queries from './destruction-queries.ts'
 import { withEachBodyKey } from './fingerprints.ts'
 import { holdersBehind } from './key-notices.ts'

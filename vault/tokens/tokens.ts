@@ -1,11 +1,12 @@
 /** Tokens: secrets beside cards, kept with the same care. What is written goes through group commit. */
+
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { CardsDeps } from '../cards/cards.ts'
-import { refuseCardNumberIn } from '../cards/validation.ts'
 import { pageOfList } from '../cursors.ts'
 import { withEachBodyKey } from '../keys/fingerprints.ts'
 import { seal, tokenDataPlace, unseal } from '../keys/sealed-text.ts'

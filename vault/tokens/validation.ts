@@ -1,7 +1,7 @@
 /** What a token must be before it is kept. Each failure names its parameter and never the value. */
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { brandOfCardNumber } from '../cards/brands.ts'
-import { refuseCardNumberIn } from '../cards/validation.ts'
 import { electronicIban, isIban, isRoutingNumber } from './bank-accounts.ts'
 import type { NewToken, TokenData } from './schemas.ts'
 

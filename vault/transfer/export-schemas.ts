@@ -1,10 +1,9 @@
 /** The wire shape of exports. */
+
 import { idPattern } from '@coffer/core/ids.ts'
 import { storableText } from '@coffer/core/metadata.ts'
+import { orNull } from '@coffer/core/or-null.ts'
 import { type Static, Type } from 'typebox'
-
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
 
 export const exportStates = ['collecting', 'encrypting', 'ready', 'expired', 'failed'] as const
 export type ExportState = (typeof exportStates)[number]

@@ -1,16 +1,17 @@
 /** Exports: asked for by one and approved by another, looked at, and fetched. The work itself is the worker's. */
+
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { type Approvals, parametersDigest } from '@coffer/core/approvals.ts'
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { refuseCardNumberIn } from '../cards/validation.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import * as queries from './export-queries.ts'
 import type { Export, NewExport } from './export-schemas.ts'

@@ -1,10 +1,10 @@
 /** A row of a file becomes a card to be kept, or the reason why it is none: a code and a field, never a value. */
-import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
+import { looksLikeCardNumber, refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure, type FailureCode } from '@coffer/core/errors.ts'
 import { Compile } from 'typebox/compile'
 import { type Brand, binOf } from '../cards/brands.ts'
 import { type Card, type NewCard, newCard } from '../cards/schemas.ts'
-import { refuseCardNumberIn, validateNewCard } from '../cards/validation.ts'
+import { validateNewCard } from '../cards/validation.ts'
 import type { Fields } from './mappings/mapping.ts'
 
 export type Invalid = { code: FailureCode; param: string }

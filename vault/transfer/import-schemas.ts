@@ -1,13 +1,13 @@
 /** The wire shape of imports, of their reports and of where a card comes from. */
+
 import { idPattern } from '@coffer/core/ids.ts'
 import { storableText } from '@coffer/core/metadata.ts'
+import { orNull } from '@coffer/core/or-null.ts'
 import { limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
 import { brokenFileCodes } from './file-rows.ts'
 import { mappingNames } from './mappings/mapping.ts'
 
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
 const choice = <const Choices extends readonly string[]>(choices: Choices, description: string) =>
   Type.Unsafe<Choices[number]>(Type.Enum([...choices], { description }))
 

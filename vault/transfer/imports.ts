@@ -1,14 +1,15 @@
 /** Imports: asked for, given their file, looked at, canceled. The work itself is the worker's. */
+
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { refuseCardNumberIn } from '../cards/validation.ts'
 import type { Keyring } from '../keys/keyring.ts'
 import type { TransferFiles } from './files.ts'
 import * as queries from './import-queries.ts'

@@ -2,7 +2,9 @@
  * Destinations: where a merchant's forwards may go. Whoever may forward cannot choose: an admin has listed the
  * origin, and if wanted the paths below which and the methods with which it may be called.
  */
+
 import type { Caller } from '@coffer/core/caller.ts'
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
@@ -10,7 +12,6 @@ import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { refuseCardNumberIn } from '../../cards/validation.ts'
 import { withEachBodyKey } from '../../keys/fingerprints.ts'
 import type { Keyring } from '../../keys/keyring.ts'
 import { destinationSecretPlace, seal, unseal } from '../../keys/sealed-text.ts'

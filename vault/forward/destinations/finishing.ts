@@ -1,8 +1,8 @@
 /** The finishing steps of a destination: as they are asked for, kept, and run. */
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { newSecretText } from '@coffer/core/ids.ts'
 import { Secret } from '@coffer/core/secret.ts'
-import { refuseCardNumberIn } from '../../cards/validation.ts'
 import {
   type FinishingStep,
   finishRequest,

@@ -1,6 +1,6 @@
 /** Fills a merchant's request just before it is sent: its path, query, headers and body. */
+import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { refuseCardNumberIn } from '../../cards/validation.ts'
 import type { FilledRequest } from '../marks.ts'
 import { fillBody } from './body.ts'
 import type { Resolve } from './marks.ts'

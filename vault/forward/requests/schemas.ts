@@ -1,13 +1,11 @@
 import { idPattern } from '@coffer/core/ids.ts'
 import { metadataShown, storableText } from '@coffer/core/metadata.ts'
+import { orNull } from '@coffer/core/or-null.ts'
 import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
 import { methods } from '../destinations/schemas.ts'
 
 const method = Type.Enum([...methods])
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
-
 export const newForward = Type.Object(
   {
     card: Type.Optional(Type.String({ minLength: 1, maxLength: 100, pattern: storableText })),
