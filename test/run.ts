@@ -6,6 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { run } from 'node:test'
 import { parseArgs, stripVTControlCharacters } from 'node:util'
+import { makeDataTemplate } from './support/data-template.ts'
 import { findInstalledPostgres } from './support/installed-postgres.ts'
 
 const usage = `npm test [-- path …]        types, lint, tidy, unit, property and whole-product tests;
@@ -60,6 +61,7 @@ async function main(): Promise<void> {
   const files = chooseFiles(values.faults ?? false, wanted)
   const everything = wanted.length === 0 && !values.faults
   if (everything) for (const check of checks) await runCheck(check, totals)
+  if (files.length > 1) await makeDataTemplate()
   await runFiles(files, values.faults ? faults_test_timeout_ms : test_timeout_ms, totals)
   console.log(`\n${files.length} test files, ${seconds(performance.now() - started_ms)}`)
   if (totals.skipped > 0) console.log(`${totals.skipped} skipped`)

@@ -23,7 +23,14 @@ async function freePort(): Promise<number> {
 }
 
 const port = await freePort()
-const product = await startProduct({ after }, { environment: { PORT: String(port) }, args: [] })
+const product = await startProduct(
+  { after },
+  {
+    environment: { PORT: String(port) },
+    args: [],
+    is_first_start: true,
+  },
+)
 const { sandbox, data_directory } = product
 const api = firstApi(product)
 

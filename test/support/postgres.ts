@@ -13,6 +13,7 @@ import { openDataDirectory } from '../../main/data-directory.ts'
 import { databaseEnvironment, databaseUrl, prepareDatabases, zones } from '../../main/databases.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../main/embedded-postgres.ts'
 import { logins, readSandboxSecrets, type SandboxSecrets, type Zone } from '../../main/sandbox-secrets.ts'
+import { copyDataTemplate } from './data-template.ts'
 import { startInstalledPostgres } from './installed-postgres.ts'
 
 /** A test, or a whole file through node:test's own `after`. */
@@ -60,6 +61,7 @@ export async function startTestPostgres(
   scope.after(async () => {
     for (const close of closings.toReversed()) await close()
   })
+  if (options.installed !== true) copyDataTemplate(folder)
   const directory = await openDataDirectory(folder)
   closings.push(() => directory.close())
   const secrets = readSandboxSecrets(directory)

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { server_flags } from '../../main/server-flags.mjs'
+import { copyDataTemplate } from './data-template.ts'
 import { processesIn } from './processes.ts'
 
 /** A test, or a whole file through node:test's own `after`. */
@@ -40,6 +41,8 @@ export type Product = {
 export type StartOptions = {
   data_directory?: string
   environment?: Record<string, string>
+  /** With nothing made before. */
+  is_first_start?: boolean
   /** Behind `start`; without any, any free port. */
   args?: string[]
 }
@@ -105,6 +108,7 @@ export async function startProduct(scope: Scope, options: StartOptions = {}): Pr
     return startRolesProduct(scope, options)
   }
   const data_directory = options.data_directory ?? temporaryFolder(scope)
+  if (options.is_first_start !== true) copyDataTemplate(data_directory)
   const command = runCommand(scope, ['start', ...(options.args ?? ['--port', 'auto'])], {
     COFFER_DATA_DIR: data_directory,
     ...options.environment,
