@@ -36,8 +36,7 @@ export async function startProduct(input: StartInput & { stripe_url: string }): 
     cwd: input.repository,
     env: {
       COFFER_DATA_DIR: input.data_directory,
-      COFFER_SIMULATOR: 'external',
-      COFFER_STRIPE_URL: input.stripe_url,
+      COFFER_SIMULATOR_URLS: `stripe=${input.stripe_url}`,
     },
     log_file: `${input.data_directory}-product.log`,
   })

@@ -169,6 +169,21 @@ export function url(describe: string, fallback?: string): Setting<string> {
   }
 }
 
+/** `name=url`, separated by commas; undefined where it is not set. */
+export function namedUrls(describe: string): Setting<Record<string, string> | undefined> {
+  return {
+    describe: `${describe}, as name=address, separated by commas`,
+    parse(value) {
+      const entries = value.split(',').map((part) => part.trim().split('='))
+      const isRight = ([name = '', address = '', ...rest]: string[]) =>
+        /^[a-z][a-z0-9_]*$/.test(name) && URL.canParse(address) && rest.length === 0
+      if (!entries.every(isRight)) throw new RangeError('must be like stripe=http://127.0.0.1:8421')
+      return Object.fromEntries(entries.map(([name, address]) => [name, address!.replace(/\/$/, '')]))
+    },
+    fallback: undefined,
+  }
+}
+
 export class ConfigError extends Error {
   readonly problems: string[]
   constructor(problems: string[]) {

@@ -10,7 +10,7 @@ export function banner(sandbox: Sandbox, dataDirectory: string, startMs: number)
   Reference    ${api_url}/docs
   Event log    ${api_url}/v1/events
   Metrics      ${api_url}/metrics
-  Simulators   Stripe at ${sandbox.stripe_url} (ledger: /_sim/ledger)
+  Simulators   ${sandbox.simulators.map(({ psp, url }) => `${psp} at ${url}`).join('\n               ')} (ledger: /_sim/ledger)
   PostgreSQL   ${postgres.host}:${postgres.port} (superuser: see ${dataDirectory}/sandbox.json)
   Data folder  ${dataDirectory}
   Secret key   ${secret_key}

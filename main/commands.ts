@@ -47,7 +47,7 @@ export async function startAll(listen: Listen): Promise<void> {
     {
       host: listen.host,
       port: listen.port,
-      stripe_url: config.COFFER_SIMULATOR === 'external' ? config.COFFER_STRIPE_URL : undefined,
+      simulator_urls: config.COFFER_SIMULATOR_URLS,
       failpoint: config.COFFER_FAILPOINT === '' ? undefined : config.COFFER_FAILPOINT,
       role_settings: givenSettings(config),
       drain_ms: config.COFFER_DRAIN_MS,
@@ -105,7 +105,7 @@ export async function startSimulators(listen: Listen): Promise<void> {
     log,
   )
   stopOnSignal(log, config.COFFER_STOP_DEADLINE_MS, simulators.stop)
-  process.stdout.write(`Stripe simulator: ${simulators.stripe_url}\n`)
+  for (const { name, url } of simulators.running) process.stdout.write(`${name}: ${url}\n`)
 }
 
 export async function migrateAll(): Promise<void> {

@@ -5,6 +5,7 @@
 import { createServer } from 'node:net'
 import type { Log } from '@coffer/core/log.ts'
 import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
+import type { SandboxAccount } from '@coffer/simulators/start-simulators.ts'
 import { request } from 'undici'
 import type { DataDirectory } from './data-directory.ts'
 import { databaseEnvironment, prepareDatabases } from './databases.ts'
@@ -17,18 +18,20 @@ import { type Serving, serve } from './serve.ts'
 export type SandboxOptions = {
   host: string
   port: number
-  /** Where the Stripe simulator runs, if not in this process. */
-  stripe_url: string | undefined
+  /** Where simulators run, by PSP, if not in this process. */
+  simulator_urls: Record<string, string> | undefined
   failpoint: string | undefined
   /** What the roles are set to beside what a sandbox finds out by itself. */
   role_settings: Record<string, string>
   drain_ms: number
 }
 
+type ConnectedSimulator = { psp: string; url: string; account: SandboxAccount }
+
 export type Sandbox = {
   api_url: string
   secret_key: string
-  stripe_url: string
+  simulators: ConnectedSimulator[]
   /** Until its custodians have given their shares of the key. */
   is_sealed: boolean
   postgres: EmbeddedPostgres
@@ -51,9 +54,8 @@ export async function startSandbox(
     for (const each of stops.reverse()) await each()
   }
   try {
-    const simulators = options.stripe_url === undefined ? await startSimulators(directory, log) : undefined
-    if (simulators !== undefined) stops.push(simulators.stop)
-    const stripeUrl = simulators?.stripe_url ?? options.stripe_url!
+    const { simulators, stop: stopSimulators } = await reachSimulators(directory, options.simulator_urls, log)
+    stops.push(stopSimulators)
     const keyService = await startSandboxKeyService(directory, options.role_settings)
     if (keyService !== undefined) stops.push(keyService.stop)
     await prepareDatabases(postgres, secrets)
@@ -61,14 +63,14 @@ export async function startSandbox(
     const serving = await serveRoles(directory, postgres, secrets, { ...options, role_settings }, log)
     stops.push(serving.stop)
     const secretKey = secrets.environment['FIRST_SECRET_KEY']!
-    const connect = () => ensureSimulatorConnection(serving.url, secretKey, stripeUrl)
+    const connect = () => ensureConnections(serving.url, secretKey, simulators)
     const is_sealed = role_settings['VAULT_KEY_PROVIDER'] === 'shamir'
     if (is_sealed) stops.push(onceItSucceeds(connect).stop)
     else await connect()
     const sandbox = {
       api_url: serving.url,
       secret_key: secretKey,
-      stripe_url: stripeUrl,
+      simulators,
       is_sealed,
       postgres,
       stop,
@@ -87,7 +89,7 @@ function sandboxFile(sandbox: Omit<Sandbox, 'stop'>, secrets: SandboxSecrets): s
   const content = {
     api_url: sandbox.api_url,
     secret_key: sandbox.secret_key,
-    simulators: { stripe: sandbox.stripe_url },
+    simulators: Object.fromEntries(sandbox.simulators.map(({ psp, url }) => [psp, url])),
     postgres: { host, port, superuser: 'postgres', password: secrets.superuser_password },
     pid: process.pid,
   }
@@ -124,18 +126,22 @@ async function serveRoles(
   return serve(roleNames, environment, listeners, log)
 }
 
-/** On the port of the last start where it is free, so that connections made to it go on working. */
-async function startSimulators(directory: DataDirectory, log: Log) {
-  const { start } = await import('@coffer/simulators/start-simulators.ts')
-  const at = { host: '127.0.0.1', data_directory: directory.file('simulators') }
-  const portFile = 'simulator-port'
-  const last = Number(directory.readPrivateFile(portFile)?.toString() ?? 0)
-  const simulators = await start({ ...at, port: last }, log).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EADDRINUSE' || last === 0) throw error
-    return start({ ...at, port: 0 }, log)
+/** Starts them in this process, unless they run elsewhere. */
+async function reachSimulators(
+  directory: DataDirectory,
+  urls: Record<string, string> | undefined,
+  log: Log,
+): Promise<{ simulators: ConnectedSimulator[]; stop(): Promise<void> }> {
+  const { findSimulators, start } = await import('@coffer/simulators/start-simulators.ts')
+  const psps = await findSimulators()
+  const at = { host: '127.0.0.1', port: 0, data_directory: directory.file('simulators') }
+  const started = urls === undefined ? await start(at, log) : undefined
+  const reached = urls ?? Object.fromEntries(started!.running.map(({ psp, url }) => [psp, url]))
+  const simulators = psps.flatMap(({ psp, sandbox }) => {
+    const url = reached[psp]
+    return url === undefined ? [] : [{ psp, url, account: sandbox }]
   })
-  directory.writePrivateFile(portFile, new URL(simulators.stripe_url).port)
-  return simulators
+  return { simulators, stop: async () => started?.stop() }
 }
 
 /** A connection's secret needs keys, and a sealed vault has none yet. */
@@ -153,13 +159,12 @@ function onceItSucceeds(work: () => Promise<void>): Repeating {
   })
 }
 
-/** The merchant's connection to the simulator, whose address is another one where its port was taken. */
-async function ensureSimulatorConnection(
+/** The merchant's connections to the simulators, whose addresses are others where their ports were taken. */
+async function ensureConnections(
   apiUrl: string,
   secretKey: string,
-  stripeUrl: string,
+  simulators: ConnectedSimulator[],
 ): Promise<void> {
-  const name = 'Stripe simulator'
   const call = async (method: 'GET' | 'POST' | 'PATCH', path: string, body?: object) => {
     const answer = await request(`${apiUrl}${path}`, {
       method,
@@ -171,16 +176,14 @@ async function ensureSimulatorConnection(
     return JSON.parse(text) as { data: { id: string; name: string; base_url: string }[] }
   }
   const { data } = await call('GET', '/v1/connections')
-  const known = data.find((connection) => connection.name === name)
-  if (known === undefined)
-    await call('POST', '/v1/connections', {
-      psp: 'stripe',
-      name,
-      base_url: stripeUrl,
-      secret: 'sk_test_coffer_sandbox',
-    })
-  else if (known.base_url !== stripeUrl)
-    await call('PATCH', `/v1/connections/${known.id}`, { base_url: stripeUrl })
+  // One after the other: the oldest is charged where none is named.
+  for (const { psp, url, account } of simulators) {
+    const { name, secret, settings } = account
+    const known = data.find((connection) => connection.name === name)
+    if (known === undefined)
+      await call('POST', '/v1/connections', { psp, name, base_url: url, secret, settings })
+    else if (known.base_url !== url) await call('PATCH', `/v1/connections/${known.id}`, { base_url: url })
+  }
 }
 
 function freePort(): Promise<number> {

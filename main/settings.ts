@@ -4,6 +4,7 @@ import {
   type ConfigOf,
   explainConfig,
   integer,
+  namedUrls,
   oneOf,
   optionalSecret,
   optionalText,
@@ -70,8 +71,7 @@ export const handedOnSettings = {
 export const sandboxSettings = {
   ...everyProcess,
   COFFER_MODE: oneOf('a sandbox is never for real cards', ['sandbox'], 'sandbox'),
-  COFFER_SIMULATOR: oneOf('where the PSP simulators run', ['internal', 'external'], 'internal'),
-  COFFER_STRIPE_URL: url('address of an external Stripe simulator', ''),
+  COFFER_SIMULATOR_URLS: namedUrls('PSP simulators that run elsewhere'),
   ...handedOnSettings,
 }
 

@@ -3,14 +3,15 @@
  * themselves.
  */
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { FaultInputError, type Faults, faultKinds, parseFaults } from './faults.ts'
+import { type DeclineCodes, FaultInputError, type Faults, faultKinds, parseFaults } from './faults.ts'
 import type { ServiceTimes } from './service-times.ts'
 import type { Settings } from './settings.ts'
 
 /** One attempt to charge that the PSP executed. */
 export type LedgerRow = {
   id: string
-  payment_intent: string
+  /** What the PSP calls the payment. */
+  psp_reference: string
   /** The platform's own id of the attempt, as far as it sent one. */
   reference: string | null
   /** Minor units. */
@@ -29,7 +30,7 @@ export type LedgerRow = {
 export type ControlParts = {
   faults: Faults
   settings: Settings
-  decline_codes: ReadonlySet<string>
+  decline_codes: DeclineCodes
   service_times: ServiceTimes
   clockMoved(): void
   /** Resolves when what the rows show is durable. */

@@ -51,6 +51,9 @@ export type Faults = {
   choose(target: FaultTarget): Fault | null
 }
 
+/** What an issuer may be told to refuse with, and what it says where nothing is named. */
+export type DeclineCodes = { known: ReadonlySet<string>; usual: string }
+
 export class FaultInputError extends Error {}
 
 const wrong = (message: string): never => {
@@ -100,7 +103,7 @@ function parseMatch(value: unknown, where: string): Fault['match'] {
   }
 }
 
-function parseFault(value: unknown, where: string, declineCodes: ReadonlySet<string>): Fault {
+function parseFault(value: unknown, where: string, declineCodes: DeclineCodes): Fault {
   if (!isRecord(value))
     return wrong(`${where}: an object such as {"kind": "hang_after", "times": 1} is expected`)
   onlyNames(value, faultNames, where)
@@ -112,8 +115,10 @@ function parseFault(value: unknown, where: string, declineCodes: ReadonlySet<str
   const known = kind as FaultKind
   const declineCode = textOf(value.decline_code, `${where}.decline_code`)
   if (declineCode !== null && known !== 'decline') wrong(`${where}.decline_code: only for the kind 'decline'`)
-  if (declineCode !== null && !declineCodes.has(declineCode)) {
-    wrong(`${where}.decline_code: '${declineCode}' is unknown; known are ${[...declineCodes].join(', ')}`)
+  if (declineCode !== null && !declineCodes.known.has(declineCode)) {
+    wrong(
+      `${where}.decline_code: '${declineCode}' is unknown; known are ${[...declineCodes.known].join(', ')}`,
+    )
   }
   const count = (number: number) => Number.isInteger(number) && number >= 0
   const times = numberOf(value.remaining ?? value.times, -1, `${where}.times`, count)
@@ -132,7 +137,7 @@ function parseFault(value: unknown, where: string, declineCodes: ReadonlySet<str
       `${where}.delay_ms`,
       (number) => number >= 0 && number <= 3_600_000,
     ),
-    decline_code: declineCode ?? 'generic_decline',
+    decline_code: declineCode ?? declineCodes.usual,
     match: parseMatch(value.match, `${where}.match`),
   }
 }
@@ -141,7 +146,7 @@ function parseFault(value: unknown, where: string, declineCodes: ReadonlySet<str
  * Reads what was put: `{faults: [...]}`, a list, or one fault.
  * @throws FaultInputError with a message for the person who wrote it.
  */
-export function parseFaults(value: unknown, declineCodes: ReadonlySet<string>): Fault[] {
+export function parseFaults(value: unknown, declineCodes: DeclineCodes): Fault[] {
   const listed = isRecord(value) && 'faults' in value ? value.faults : value
   const list = Array.isArray(listed) ? listed : [listed]
   if (list.length > 100) wrong('at most 100 faults')

@@ -93,7 +93,7 @@ test('a misspelt setting stops a start, and one of another role, another program
     VAULT_ADDR: 'x',
     VAULT_TOKEN: 'x',
     COFFER_PORT_8420_TCP_ADDR: 'x',
-    COFFER_SIMULATOR: 'internal',
+    COFFER_SIMULATOR_URLS: 'stripe=http://127.0.0.1:1',
   }
   const { code, output } = await coffer(t, ['start', '--role', 'vault', '--check-config'], {
     ...right,

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { start } from '../start-simulators.ts'
+import { start } from './start-stripe.ts'
 import {
   card,
   createMethod,
@@ -14,7 +14,7 @@ import {
   temporaryDirectory,
 } from './test-simulator.ts'
 
-const startModule = new URL('../start-simulators.ts', import.meta.url).href
+const startModule = new URL('./start-stripe.ts', import.meta.url).href
 
 async function spawnSimulator(
   t: TestContext,
@@ -25,7 +25,7 @@ async function spawnSimulator(
   await writeFile(
     script,
     `import { start } from ${JSON.stringify(startModule)}
-    console.log((await start(${config})).stripe_url)`,
+    console.log((await start(${config})).url)`,
   )
   const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.after(() => child.kill('SIGKILL'))
@@ -107,26 +107,26 @@ test('a half-written last line is cut off, and what comes after it is kept', asy
   const pay = async (url: string) =>
     (await simulatedAt(url).stripe.paymentIntents.create(payment('pm_card_visa'))).id
   const first = await start(config)
-  const ids = [await pay(first.stripe_url)]
+  const ids = [await pay(first.url)]
   await first.stop()
   await appendFile(journal, (await readFile(journal)).subarray(0, 200))
   const second = await start(config)
-  ids.push(await pay(second.stripe_url))
+  ids.push(await pay(second.url))
   await second.stop()
   await appendFile(journal, `${'\0'.repeat(50)}\nrest`)
   const third = await start(config)
   t.after(() => third.stop())
   assert.deepEqual(
-    (await simulatedAt(third.stripe_url).ledger()).map((row) => row.payment_intent),
+    (await simulatedAt(third.url).ledger()).map((row) => row.psp_reference),
     ids,
   )
 })
 
 test('neither number nor CVC is ever in a file', async (t) => {
   const directory = await temporaryDirectory(t)
-  const simulators = await start({ host: '127.0.0.1', port: 0, data_directory: directory })
-  t.after(() => simulators.stop())
-  const { stripe } = simulatedAt(simulators.stripe_url)
+  const simulator = await start({ host: '127.0.0.1', port: 0, data_directory: directory })
+  t.after(() => simulator.stop())
+  const { stripe } = simulatedAt(simulator.url)
   const number = '6011111111111117'
   const type = 'card'
   await stripe.paymentMethods.create(

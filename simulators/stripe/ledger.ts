@@ -22,7 +22,7 @@ export function ledgerRows(state: State): LedgerRow[] {
   for (const charge of state.newestFirst('charge')) {
     rows.push({
       id: charge.id,
-      payment_intent: charge.payment_intent,
+      psp_reference: charge.payment_intent,
       reference: referenceOf(charge.metadata, charge.transfer_group),
       amount: charge.amount,
       currency: charge.currency.toUpperCase(),

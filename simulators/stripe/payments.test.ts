@@ -65,7 +65,7 @@ test('a canceled authorization cannot be captured any more', async () => {
     (await stripeError(stripe.paymentIntents.capture(intent.id))).code,
     'payment_intent_unexpected_state',
   )
-  const row = (await ledger()).find(({ payment_intent }) => payment_intent === intent.id)
+  const row = (await ledger()).find(({ psp_reference }) => psp_reference === intent.id)
   assert.equal(row?.status, 'canceled')
 })
 
@@ -88,7 +88,7 @@ test('refunds never give back more than was captured', async () => {
     (await stripeError(stripe.refunds.create({ payment_intent: intent.id }))).code,
     'charge_already_refunded',
   )
-  const row = (await ledger()).find(({ payment_intent }) => payment_intent === intent.id)
+  const row = (await ledger()).find(({ psp_reference }) => psp_reference === intent.id)
   assert.deepEqual([row?.status, row?.amount_refunded], ['refunded', 800])
 })
 
@@ -104,7 +104,7 @@ test('a refund under a key is made once, is listed with its payment, and stands 
     listed.data.map(({ id }) => id),
     [other.id, first.id],
   )
-  const row = (await ledger()).find(({ payment_intent }) => payment_intent === intent.id)
+  const row = (await ledger()).find(({ psp_reference }) => psp_reference === intent.id)
   assert.deepEqual(
     row!.refunds.map(({ id, reference, amount }) => [id, reference, amount]),
     [

@@ -8,9 +8,8 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from 'fastify'
-import { type Exchange, send } from '../exchange.ts'
-import type { ServiceTimes } from '../service-times.ts'
-import type { Settings } from '../settings.ts'
+import { send } from '../exchange.ts'
+import type { Parts as SimulatorParts } from '../simulator.ts'
 import type { Call, Endpoint } from './call.ts'
 import { serverError } from './dialect.ts'
 import { errorAnswer, StripeError } from './errors.ts'
@@ -25,13 +24,9 @@ const keepAlive_ms = 120_000
 const requestTimeout_ms = 30_000
 const keyLengthMax = 255
 
-export type Parts = {
+export type Parts = SimulatorParts<StripeObject> & {
   state: State
-  settings: Settings
-  exchange: Exchange<StripeObject>
-  digest(text: string): string
   accountOf(authorization: string | undefined): string
-  now_ms(): number
 }
 
 export type IdParams = { Params: { id?: string } }
@@ -141,12 +136,7 @@ export function createServer(log?: Log): FastifyInstance {
   return app
 }
 
-export function registerEndpoints(
-  app: FastifyInstance,
-  parts: Parts,
-  endpoints: Endpoint[],
-  times: ServiceTimes,
-) {
+export function registerEndpoints(app: FastifyInstance, parts: Parts, endpoints: Endpoint[]) {
   for (const endpoint of endpoints) {
     const route = `${endpoint.method} /v1${endpoint.path}`
     app.route<IdParams>({
@@ -155,7 +145,7 @@ export function registerEndpoints(
       handler: async (request, reply) => {
         const started_ms = performance.now()
         await serveEndpoint(parts, endpoint, request, reply)
-        times.add(route, performance.now() - started_ms)
+        parts.service_times.add(route, performance.now() - started_ms)
         return reply
       },
     })

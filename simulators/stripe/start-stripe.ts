@@ -1,17 +1,7 @@
-/** The simulated Stripe: builds its parts, reads its journal back, and serves. */
-import { createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
-import { mkdir, open, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+/** The simulated Stripe. */
 import type { Log } from '@coffer/core/log.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { registerControl } from '../control.ts'
-import { createDelays } from '../delays.ts'
-import { createExchange, type JournalEntry, takeUp } from '../exchange.ts'
-import { createFaults } from '../faults.ts'
-import { createIdempotencyKeys } from '../idempotency.ts'
-import { openJournal } from '../journal.ts'
-import { createServiceTimes } from '../service-times.ts'
-import { settingsDefault } from '../settings.ts'
+import { type SandboxAccount, type Simulator, type SimulatorConfig, startSimulator } from '../simulator.ts'
 import { accountReader } from './account.ts'
 import { authenticated } from './confirm.ts'
 import { declineCodes } from './declines.ts'
@@ -33,22 +23,11 @@ const endpoints = [
   ...listEndpoints,
 ]
 
-/**
- * Of this installation only: without it, a fingerprint or a hash in the journal says nothing about a number.
- */
-async function readOrMakeKey(data_directory: string): Promise<KeyObject> {
-  const path = join(data_directory, 'stripe.key')
-  const existing = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return null
-    throw error
-  })
-  if (existing?.length === 32) return createSecretKey(existing)
-  const bytes = randomBytes(32)
-  const file = await open(path, 'w', 0o600)
-  await file.writeFile(bytes)
-  await file.datasync()
-  await file.close()
-  return createSecretKey(bytes)
+export const sandbox: SandboxAccount = {
+  name: 'Stripe simulator',
+  secret: 'sk_test_coffer_sandbox',
+  settings: {},
+  is_first: true,
 }
 
 /** The page a cardholder is sent to, without a page: `?result=failed` for one who does not authenticate. */
@@ -71,66 +50,28 @@ function registerAuthentication(app: FastifyInstance, { state, exchange, now_ms 
   app.post('/_sim/stripe/authenticate/:id', handle)
 }
 
-export type StripeSimulator = { url: string; stop(): Promise<void> }
-
 /** Serves once everything in `data_directory` is read back. */
-export async function startStripe(
-  config: { host: string; port: number; data_directory: string },
-  log?: Log,
-): Promise<StripeSimulator> {
-  await mkdir(config.data_directory, { recursive: true, mode: 0o700 })
-  const key = await readOrMakeKey(config.data_directory)
-  const digest = (text: string) => createHmac('sha256', key).update(text).digest('base64url')
+export async function start(config: SimulatorConfig, log?: Log): Promise<Simulator> {
   const state = createState()
-  const settings = { ...settingsDefault }
-  const faults = createFaults()
-  const keys = createIdempotencyKeys(() => settings.idempotency_key_ttl_ms)
-  const service_times = createServiceTimes()
-  const now_ms = () => Date.now() + settings.clock_offset_ms
-  const delays = createDelays(now_ms)
-
-  const known = { keys, apply: state.apply, now_ms }
-  const journal = await openJournal(
-    join(config.data_directory, 'stripe.journal'),
-    (entry, answer) => takeUp(known, entry as JournalEntry<StripeObject>, answer),
-    (count) =>
-      log?.warn({ count }, 'cut a half-written tail of this many bytes off the Stripe simulator journal'),
-  )
-  const exchange = createExchange<StripeObject>({ ...known, journal, faults, delays, dialect })
-
-  const parts: Parts = { state, settings, exchange, digest, accountOf: accountReader(digest), now_ms }
-  const app = createServer(log)
-  registerEndpoints(app, parts, endpoints, service_times)
-  registerAuthentication(app, parts)
-  registerControl(app, {
-    faults,
-    settings,
-    decline_codes: declineCodes,
-    service_times,
-    clockMoved: delays.clockMoved,
-    async ledger() {
-      const rows = ledgerRows(state)
-      await journal.settled()
-      return rows
-    },
-    async reset() {
-      // All in one go, so that what comes in between is either forgotten and cut off, or known and kept.
-      exchange.forget()
-      state.clear()
-      faults.replace([])
-      service_times.clear()
-      Object.assign(settings, settingsDefault)
-      await journal.clear()
-    },
-  })
-
-  state.own_url = await app.listen({ host: config.host, port: config.port })
-  return {
-    url: state.own_url,
-    async stop() {
-      await app.close()
-      exchange.forget()
-      await journal.close()
-    },
+  const stripe = {
+    psp: 'stripe',
+    dialect,
+    decline_codes: { known: declineCodes, usual: 'generic_decline' },
+    state,
+    ledger: () => ledgerRows(state),
   }
+  const simulator = await startSimulator<StripeObject>(
+    config,
+    stripe,
+    (common) => {
+      const parts: Parts = { ...common, state, accountOf: accountReader(common.digest) }
+      const app = createServer(log)
+      registerEndpoints(app, parts, endpoints)
+      registerAuthentication(app, parts)
+      return app
+    },
+    log,
+  )
+  state.own_url = simulator.url
+  return simulator
 }

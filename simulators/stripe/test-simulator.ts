@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Stripe from 'stripe'
 import type { LedgerRow } from '../control.ts'
-import { start } from '../start-simulators.ts'
+import { start } from './start-stripe.ts'
 
 /** The parts of the control endpoints' answers that tests look at. */
 export type ControlAnswer = {
@@ -59,9 +59,9 @@ export async function temporaryDirectory(t: Scope): Promise<string> {
 }
 
 export async function simulate(t: Scope): Promise<Simulated> {
-  const simulators = await start({ host: '127.0.0.1', port: 0, data_directory: await temporaryDirectory(t) })
-  t.after(() => simulators.stop())
-  return simulatedAt(simulators.stripe_url)
+  const simulator = await start({ host: '127.0.0.1', port: 0, data_directory: await temporaryDirectory(t) })
+  t.after(() => simulator.stop())
+  return simulatedAt(simulator.url)
 }
 
 export const card = (number: string) => ({

@@ -35,7 +35,7 @@ function chargeOf(fields: Partial<LedgerRow> = {}): LedgerRow {
   return {
     ...{
       id: 'ch_1',
-      payment_intent: 'pi_1',
+      psp_reference: 'pi_1',
       reference: 'att_1',
       amount: 100,
       currency: 'EUR',
@@ -71,7 +71,7 @@ test('a second charge, a charge that nobody was told of, and one that never was 
   found([], paymentOf({ status: 'unknown' }), /not settled/)
   found([chargeOf({ amount: 99 })], paymentOf(), /pay_1/)
   found([chargeOf({ status: 'authorized' })], paymentOf(), /pay_1/)
-  found([chargeOf({ payment_intent: 'pi_2' })], paymentOf(), /pay_1/)
+  found([chargeOf({ psp_reference: 'pi_2' })], paymentOf(), /pay_1/)
 })
 
 test('two payments that were both charged for one reference of the merchant are found', () => {

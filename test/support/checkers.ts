@@ -190,7 +190,7 @@ export function checkChargesAndPayments(ledger: LedgerRow[], payments: Payment[]
     assert.equal(payment.amount_authorized, payment.amount, at)
     assert.equal(payment.amount_captured, charge.amount_captured, at)
     assert.equal(payment.amount_refunded, charge.amount_refunded, at)
-    assert.equal(attempt.psp_reference, charge.payment_intent, at)
+    assert.equal(attempt.psp_reference, charge.psp_reference, at)
     checkOperations(payment, charge)
   }
   for (const [reference, count] of perReference)

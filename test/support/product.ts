@@ -20,7 +20,8 @@ export type Scope = { after(end: () => unknown): void }
 export type SandboxFile = {
   api_url: string
   secret_key: string
-  simulators: { stripe: string }
+  /** By PSP. */
+  simulators: { stripe: string; [psp: string]: string }
   postgres: { host: string; port: number; superuser: string; password: string }
   pid: number
 }

@@ -3,7 +3,7 @@
  * started again by itself and comes back at the same address.
  */
 import assert from 'node:assert/strict'
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { request } from 'undici'
 import { databaseEnvironment } from '../../main/databases.ts'
@@ -48,6 +48,8 @@ export type RoleProcesses = {
   /** Where a path of the public API is served. */
   urlOf(path: string): string
   simulator_url: string
+  /** Of all of them, by PSP. */
+  simulatorUrls(): Record<string, string>
   /** Starts it and waits until it is ready, or has ended already. `environment` goes over what it has anyway. */
   start(place: Place, environment?: Record<string, string>): Promise<RoleProcess>
   /** The process that runs there now. */
@@ -153,6 +155,7 @@ export async function startRoleProcesses(
       return /^\/v1\/(api_keys|approvals|merchants|users)/.test(path) ? at.access.url : at.vault.url
     },
     simulator_url: at.simulators.url,
+    simulatorUrls: () => JSON.parse(readFileSync(join(folder, 'simulators', 'addresses.json'), 'utf8')),
     start,
     running: (place) => processes.get(place),
     async kill(place) {
@@ -193,9 +196,12 @@ function roleProcessOf({ child, exited, output }: Command): RoleProcess {
 }
 
 async function untilReady(place: Place, at: RolePlace, isRunning: () => boolean, role: RoleProcess) {
-  const url = place === 'simulators' ? `${at.url}/_sim/faults` : `${at.admin_url}/readyz`
-  const isReady = async () => !isRunning() || (await statusOf(url)) === 200
-  await within(60_000, () => `${place} is not ready:\n${role.output()}`, isReady)
+  const { output } = role
+  // It prints where they are once all of them are ready.
+  const areReady = async () => output().includes(`${at.url}\n`)
+  const answers = async () => (await statusOf(`${at.admin_url}/readyz`)) === 200
+  const isReady = async () => !isRunning() || (await (place === 'simulators' ? areReady : answers)())
+  await within(60_000, () => `${place} is not ready:\n${output()}`, isReady)
 }
 
 async function statusOf(url: string): Promise<number | undefined> {

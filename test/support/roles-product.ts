@@ -3,6 +3,7 @@
  * nothing of Coffer, and one address in front.
  */
 import assert from 'node:assert/strict'
+import { findSimulators } from '@coffer/simulators/start-simulators.ts'
 import { startLoadBalancer } from './load-balancer.ts'
 import type { Exit, Product, SandboxFile, Scope, StartOptions } from './product.ts'
 import { startRoleProcesses } from './role-processes.ts'
@@ -20,7 +21,7 @@ export async function startRolesProduct(scope: Scope, options: StartOptions): Pr
   const sandbox: SandboxFile = {
     api_url: front.url,
     secret_key: secrets.environment['FIRST_SECRET_KEY']!,
-    simulators: { stripe: roles.simulator_url },
+    simulators: { ...roles.simulatorUrls(), stripe: roles.simulator_url },
     postgres: {
       host: server.host,
       port: server.port,
@@ -29,7 +30,7 @@ export async function startRolesProduct(scope: Scope, options: StartOptions): Pr
     },
     pid: process.pid,
   }
-  await connectSimulator(sandbox)
+  await connectSimulators(sandbox)
   const running = places.map((place) => roles.running(place)!)
   return {
     data_directory: roles.folder,
@@ -46,17 +47,14 @@ export async function startRolesProduct(scope: Scope, options: StartOptions): Pr
 }
 
 /** What a sandbox does for its first merchant. */
-async function connectSimulator({ api_url, secret_key, simulators }: SandboxFile): Promise<void> {
-  const connection = {
-    psp: 'stripe',
-    name: 'Stripe simulator',
-    base_url: simulators.stripe,
-    secret: 'sk_test_coffer_sandbox',
+async function connectSimulators({ api_url, secret_key, simulators }: SandboxFile): Promise<void> {
+  for (const { psp, sandbox } of await findSimulators()) {
+    const { name, secret, settings } = sandbox
+    const answer = await fetch(`${api_url}/v1/connections`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret_key}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ psp, name, base_url: simulators[psp], secret, settings }),
+    })
+    assert.equal(answer.status, 201, await answer.text())
   }
-  const answer = await fetch(`${api_url}/v1/connections`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${secret_key}`, 'content-type': 'application/json' },
-    body: JSON.stringify(connection),
-  })
-  assert.equal(answer.status, 201, await answer.text())
 }
