@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { promisify } from 'node:util'
+import { newId } from '@coffer/core/ids.ts'
 import type { Card, RevealedCard } from '@coffer/vault/cards/schemas.ts'
 import type { Export } from '@coffer/vault/transfer/export-schemas.ts'
 import type { CardSourceList, Import, ImportKey } from '@coffer/vault/transfer/import-schemas.ts'
@@ -146,11 +147,14 @@ test('a key that nothing should be encrypted to is refused before the approval i
     ).publicKey,
   ]
   for (const text of refusedKeys)
-    assertProblem(await ask(owner, { ...exporting, recipient_public_key: text, approval: 'appr_x' }), {
-      status: 422,
-      code: 'recipient_key_invalid',
-      param: 'recipient_public_key',
-    })
+    assertProblem(
+      await ask(owner, { ...exporting, recipient_public_key: text, approval: newId('approval') }),
+      {
+        status: 422,
+        code: 'recipient_key_invalid',
+        param: 'recipient_public_key',
+      },
+    )
 })
 
 test('an export brought into an empty vault gives the same cards', async () => {

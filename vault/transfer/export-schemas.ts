@@ -30,8 +30,7 @@ export const newExport = Type.Object(
     }),
     approval: Type.Optional(
       Type.String({
-        minLength: 1,
-        maxLength: 100,
+        pattern: idPattern('approval'),
         description: 'The id of an approval of this very export.',
       }),
     ),

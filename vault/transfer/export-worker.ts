@@ -9,13 +9,14 @@ import { failpoint } from '@coffer/core/failpoint.ts'
 import { lowestIdAt } from '@coffer/core/ids.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
-import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
-import type { Keyring } from '../keys/keyring.ts'
+import type { Repeating } from '@coffer/core/repeating.ts'
+import { isKeysDestroyed, type Keyring } from '../keys/keyring.ts'
 import { cardNumberPlace, unseal } from '../keys/sealed-text.ts'
 import * as queries from './export-queries.ts'
 import { exportOf, recipientFile } from './exports.ts'
 import type { TransferFiles } from './files.ts'
 import { openSpoolWriter, readSpool } from './spool.ts'
+import { NotMine, type Stopping, startTransferWorker } from './transfer-worker.ts'
 
 export type ExportWorkerDeps = {
   database: Database
@@ -27,40 +28,25 @@ export type ExportWorkerDeps = {
 }
 
 const leaseSeconds = 15
-const idleMs = 500
 const afterFailureSeconds = 5
 const partCards = 2_000
 /** So many numbers are opened before others have their turn. */
 const turnCards = 50
 
-/** The export is another worker's by now: nothing more is written. */
-class NotMine extends Error {}
-
 export function startExportWorker(deps: ExportWorkerDeps): Repeating {
-  const stopping = { now: false }
-  let sweptMs = Number.NEGATIVE_INFINITY
-  const repeating = startRepeating(async () => {
-    try {
-      if (performance.now() - sweptMs > 60_000) {
-        await removeEnded(deps)
-        sweptMs = performance.now()
-      }
-      return (await exportOnce(deps, stopping)) ? 0 : idleMs
-    } catch (error) {
-      deps.log.warn({ error }, 'exports were not worked on; tried again later')
-      return idleMs
-    }
+  return startTransferWorker({
+    works_on: 'exports',
+    workOnce: (stopping) => exportOnce(deps, stopping),
+    sweep: () => removeEnded(deps),
+    log: deps.log,
   })
-  return {
-    stop() {
-      stopping.now = true
-      return repeating.stop()
-    },
-  }
 }
 
 /** Takes one export as far as it goes. False where there is nothing to do. */
-export async function exportOnce(deps: ExportWorkerDeps, stopping = { now: false }): Promise<boolean> {
+export async function exportOnce(
+  deps: ExportWorkerDeps,
+  stopping: Stopping = { now: false },
+): Promise<boolean> {
   const claimed = await queries.claimExport(deps.relayDatabase, leaseSeconds)
   if (claimed === undefined) return false
   const row = await queries.findExport(deps.database, claimed.merchant_id, claimed.export_id)
@@ -78,19 +64,28 @@ export async function exportOnce(deps: ExportWorkerDeps, stopping = { now: false
   return true
 }
 
-async function carryOut(deps: ExportWorkerDeps, row: queries.ExportRow, stopping: { now: boolean }) {
-  while (row.state === 'collecting') {
-    if (stopping.now) return
-    await collectPart(deps, row)
-  }
+async function carryOut(deps: ExportWorkerDeps, row: queries.ExportRow, stopping: Stopping): Promise<void> {
   try {
+    while (row.state === 'collecting') {
+      if (stopping.now) return
+      await collectPart(deps, row)
+    }
     const file = await encryptParts(deps, row)
     failpoint('vault.export.before_end')
     await end(deps, row, { state: 'ready', ...file })
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    await end(deps, row, { state: 'failed', failure: 'Its parts are not on the disk of the vault any more.' })
+    const failure = lastingFailureOf(error)
+    if (failure === undefined) throw error
+    await end(deps, row, { state: 'failed', failure })
   }
+}
+
+/** Why it would fail again however often it is tried; undefined where it may not. */
+function lastingFailureOf(error: unknown): string | undefined {
+  if (isKeysDestroyed(error)) return "The merchant's keys were destroyed."
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+    return 'Its parts are not on the disk of the vault any more.'
+  return undefined
 }
 
 const partName = (number: number) => `part-${number}`

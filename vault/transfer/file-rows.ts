@@ -19,6 +19,7 @@ export const brokenFileCodes = [
   'rows_differ',
   'file_too_large',
   'file_lost',
+  'keys_destroyed',
 ] as const
 export type BrokenFileCode = (typeof brokenFileCodes)[number]
 

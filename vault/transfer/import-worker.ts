@@ -7,9 +7,9 @@ import { failpoint } from '@coffer/core/failpoint.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { counter } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
-import { type Repeating, startRepeating } from '@coffer/core/repeating.ts'
+import type { Repeating } from '@coffer/core/repeating.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import type { Keyring } from '../keys/keyring.ts'
+import { isKeysDestroyed, type Keyring } from '../keys/keyring.ts'
 import { checkFile } from './check-file.ts'
 import { type Chunk, chunkRows, prepareChunk, seenInChunk, seenInFile, writeChunk } from './chunk.ts'
 import { BrokenFile, type FileRow, readRows } from './file-rows.ts'
@@ -20,6 +20,7 @@ import * as work from './import-work-queries.ts'
 import { decryptedOf, importOf, uploadOf } from './imports.ts'
 import { fieldReader, mappings } from './mappings/mapping.ts'
 import { readSpool } from './spool.ts'
+import { NotMine, type Stopping, startTransferWorker } from './transfer-worker.ts'
 
 export type WorkerDeps = {
   database: Database
@@ -32,7 +33,6 @@ export type WorkerDeps = {
   log: Log
 }
 
-const idleMs = 500
 const afterFailureSeconds = 5
 /** While another import of the merchant is under way. */
 const waitForTurnSeconds = 1
@@ -41,34 +41,17 @@ const rowsTotal = counter('coffer_import_rows_total', 'Rows of imported files th
   'verdict',
 ])
 
-/** Thrown within a step where the import is another's by now, or was canceled: nothing more is written. */
-class NotMine extends Error {}
-
 export function startImportWorker(deps: WorkerDeps): Repeating {
-  const stopping = { now: false }
-  let sweptMs = Number.NEGATIVE_INFINITY
-  const repeating = startRepeating(async () => {
-    try {
-      if (performance.now() - sweptMs > 60_000) {
-        await removeEnded(deps)
-        sweptMs = performance.now()
-      }
-      return (await workOnce(deps, stopping)) ? 0 : idleMs
-    } catch (error) {
-      deps.log.warn({ error }, 'imports were not worked on; tried again later')
-      return idleMs
-    }
+  return startTransferWorker({
+    works_on: 'imports',
+    workOnce: (stopping) => workOnce(deps, stopping),
+    sweep: () => removeEnded(deps),
+    log: deps.log,
   })
-  return {
-    stop() {
-      stopping.now = true
-      return repeating.stop()
-    },
-  }
 }
 
 /** Takes one import as far as it goes. False where there is nothing to do. */
-export async function workOnce(deps: WorkerDeps, stopping = { now: false }): Promise<boolean> {
+export async function workOnce(deps: WorkerDeps, stopping: Stopping = { now: false }): Promise<boolean> {
   const claimed = await work.claimImport(deps.relayDatabase)
   if (claimed === undefined) return false
   const row = await findImport(deps.database, claimed.merchant_id, claimed.import_id)
@@ -90,7 +73,7 @@ export async function workOnce(deps: WorkerDeps, stopping = { now: false }): Pro
 async function carryOut(
   deps: WorkerDeps,
   row: ImportRow,
-  stopping: { now: boolean },
+  stopping: Stopping,
 ): Promise<BrokenFile | undefined> {
   try {
     if (row.state === 'awaiting_file')
@@ -105,6 +88,8 @@ async function carryOut(
     if (error instanceof BrokenFile) return error
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       return new BrokenFile('file_lost', 'Its file is not on the disk of the vault any more.')
+    if (isKeysDestroyed(error))
+      return new BrokenFile('keys_destroyed', "The merchant's keys were destroyed, and with them this file.")
     throw error
   }
 }
@@ -120,7 +105,7 @@ async function check(deps: WorkerDeps, row: ImportRow): Promise<void> {
 }
 
 /** The next chunk is read and encrypted while this one is being committed. */
-async function importRows(deps: WorkerDeps, row: ImportRow, stopping: { now: boolean }): Promise<void> {
+async function importRows(deps: WorkerDeps, row: ImportRow, stopping: Stopping): Promise<void> {
   let sums = {
     created: Number(row.created ?? 0),
     duplicate: Number(row.duplicate ?? 0),

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { after, test } from 'node:test'
@@ -215,4 +217,46 @@ test('an upload that was cut off counts as far as it came, and the rest makes th
   await transfer.imports.upload(caller, id, Readable.from([file.subarray(rest.offset)]), rest)
   await transfer.work()
   assert.equal((await transfer.imports.get(caller.merchant_id, id)).created, 4_000)
+})
+
+test('once the keys of a merchant are destroyed its import ends and says so, and is not tried for ever', async () => {
+  const caller = newCaller()
+  const { id } = await transfer.begin(caller, Buffer.from(csv(`a,${good},12,2030,,,,`)))
+  await postgres.query(
+    'coffer_vault_migrator',
+    `with revoked as (
+       update data_keys set superseded_at = now(), revoked_at = now() where merchant_id = $1)
+     insert into key_destructions (merchant_id, destruction_id, state, reason, approval_id, requested_by, approved_by,
+       requested_at) values ($1, 'kdes_2', 'revoking', 'a test', 'appr_2', 'ada', 'grace', now())`,
+    [caller.merchant_id],
+  )
+  const elsewhere = await openTestTransfer({ after }, postgres, { folder: transfer.folder })
+  await elsewhere.work()
+  const ended = await elsewhere.imports.get(caller.merchant_id, id)
+  assert.deepEqual([ended.state, ended.failure?.code], ['failed', 'keys_destroyed'])
+})
+
+test('F-09: a full disk refuses an upload for now, and with room again it is gone on with', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'coffer-test-small-disk-'))
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=0700', 'none', folder], { stdio: 'ignore' })
+  } catch {
+    rmSync(folder, { recursive: true })
+    return t.skip('only root can mount a small disk')
+  }
+  t.after(() => {
+    execFileSync('umount', [folder])
+    rmSync(folder, { recursive: true })
+  })
+  const small = await openTestTransfer({ after }, postgres, { folder })
+  const caller = newCaller()
+  const file = Buffer.from(csv(...Array.from({ length: 30_000 }, (_, row) => `s${row},${good},12,2030,,,,`)))
+  const sha256 = createHash('sha256').update(file).digest('hex')
+  const asked = await small.imports.create(caller, { sha256 }, null, (made) => JSON.stringify(made))
+  const { id } = JSON.parse(asked.body) as { id: string }
+  const upload = () =>
+    small.imports.upload(caller, id, Readable.from([file]), { offset: 0, total: file.length })
+  await assert.rejects(upload(), { code: 'unavailable', retryAfterSeconds: 1 })
+  execFileSync('mount', ['-o', 'remount,size=8m', folder])
+  assert.equal((await upload()).state, 'checking')
 })

@@ -49,13 +49,10 @@ export function createImports(deps: {
     let whole = false
     try {
       if (range.offset !== received) throw offsetWrong(received)
-      await deps.files.prepare(row.import_id)
-      const written = await receive(
-        body,
-        await openSpoolWriter(file, range.offset),
-        range,
-        deps.file_bytes_max,
-      )
+      const written = await unlessFull(async () => {
+        await deps.files.prepare(row.import_id)
+        return receive(body, await openSpoolWriter(file, range.offset), range, deps.file_bytes_max)
+      })
       whole = written.ended && (range.total === null || written.bytes === range.total)
       received = whole ? written.bytes : wholeFrames(written.bytes)
     } finally {
@@ -162,6 +159,17 @@ export const decryptedOf = (files: TransferFiles, row: queries.ImportRow) =>
 
 const offsetWrong = (received: number) =>
   new Failure('import_offset_wrong', { param: 'Content-Range', detail: `Go on at byte ${received}.` })
+
+/** What has arrived before stays: the upload is gone on with when there is room again. */
+async function unlessFull<Result>(write: () => Promise<Result>): Promise<Result> {
+  try {
+    return await write()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ENOSPC' && code !== 'EDQUOT') throw error
+    throw new Failure('unavailable', { detail: "The disk for the vault's transfers is full.", cause: error })
+  }
+}
 
 /** Writes until the body ends, or the connection does: what came before counts. */
 async function receive(

@@ -19,10 +19,11 @@ import { createReport } from './report.ts'
 export async function openTestTransfer(
   scope: Scope,
   postgres: TestPostgres,
-  options = { file_bytes_max: 2 ** 26 },
+  given: { file_bytes_max?: number; folder?: string } = {},
 ) {
-  const folder = mkdtempSync(join(tmpdir(), 'coffer-test-transfer-'))
-  scope.after(() => rm(folder, { recursive: true, force: true }))
+  const options = { file_bytes_max: 2 ** 26, ...given }
+  const folder = given.folder ?? mkdtempSync(join(tmpdir(), 'coffer-test-transfer-'))
+  if (given.folder === undefined) scope.after(() => rm(folder, { recursive: true, force: true }))
   const vault = await openTestVault(postgres)
   const relayDatabase = postgres.open('coffer_vault_relay', { connections_max: 2 })
   const clock = { now: () => new Date('2026-11-22T12:00:00.123Z') }
