@@ -27,3 +27,8 @@ export async function inKeyOrder<Row, Result>(
   for (const [index, { place }] of places.entries()) inOrder[place] = results[index]!
   return inOrder
 }
+
+/** A value for a column of JSON, where null is no value and not the JSON `null`. */
+export function jsonOrNull(value: unknown): string | null {
+  return value === null ? null : JSON.stringify(value)
+}

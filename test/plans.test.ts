@@ -187,6 +187,14 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
       return payments.writePayments(database, [{ kind: 'settlement', entry }])
     },
   ],
+  [
+    'writePayments: the next attempt',
+    'coffer_platform_service',
+    (database) => {
+      const entry = { settlement: null, plan: newPlan(), payment: {} } as never
+      return payments.writePayments(database, [{ kind: 'next_attempt', entry }])
+    },
+  ],
   ['findPayments', 'coffer_platform_service', (database) => paymentReads.findPayments(database, one)],
   ['findKnownKey', 'coffer_access_relay', (database) => access.findKnownKey(database, 'key_')],
   ['listRevokedKeys', 'coffer_access_relay', (database) => access.listRevokedKeys(database, 1)],

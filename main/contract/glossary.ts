@@ -42,6 +42,10 @@ const meanings: Record<string, string> = {
   attempts_30_days:
     'How often it was tried on the last 30 days, today included, in UTC; a few seconds behind.',
   attempts: 'Each try at a PSP, oldest first.',
+  'attempt.decline': 'Why it was declined, null where it was not.',
+  'attempt.failure': 'Why it failed without reaching the issuer, null where it did not.',
+  'attempt.reason':
+    'Why it goes through its connection: `named` in the request, `routed` by the rules, `failover` from the one before, or `retry`.',
   billing_address: 'As the issuer knows it; some PSPs pass it on for checking.',
   bank_account: 'What may be shown of it; null for a `text`.',
   base_url: 'The only origin requests of this connection go to.',
@@ -117,6 +121,7 @@ const meanings: Record<string, string> = {
   result: 'What became of it.',
   revoked_at: 'RFC 3339; null while the key is good.',
   'revealed_token.data': 'All that was kept.',
+  routing: 'Which rule chose the connection; null where it was named, or there are no rules.',
   routing_number: 'Of a bank in the United States (ABA).',
   scopes: 'What the key may do.',
   settings: 'What the connector of that PSP asks for.',

@@ -46,6 +46,9 @@ export const paymentTransitions: Record<PaymentStatus, readonly PaymentStatus[]>
 /** States from which the answer, a look-up or a re-send may still settle an attempt. */
 export const openStates: readonly AttemptState[] = ['sending', 'pending', 'unknown']
 
+/** States in which nothing moved and nothing will: another attempt of the payment may follow. */
+export const endedStates: readonly AttemptState[] = ['declined', 'rejected', 'not_sent']
+
 /** How an attempt ended: a PSP's outcome, or the certainty that nothing was sent that can move money. */
 export type Ending = Outcome | { kind: 'not_sent'; message: string; code?: 'cvc_unavailable' }
 

@@ -5,6 +5,7 @@ import { isCurrency } from '@coffer/core/currencies.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { AttemptPlan } from './attempt.ts'
+import type { NextRoute } from './next-attempt.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 
 /** What a schema cannot say. @throws Failure */
@@ -29,8 +30,8 @@ export function validate(input: NewPayment): void {
 export function newPaymentOf(
   caller: Caller,
   input: NewPayment,
-  psp: string,
-  connection: AttemptPlan['connection'],
+  { connection, psp, reason }: NextRoute,
+  routing: Payment['routing'],
   now: Date,
 ): { payment: Payment; plan: AttemptPlan } {
   const at = now.toISOString()
@@ -53,6 +54,7 @@ export function newPaymentOf(
     initiator,
     reference,
     metadata: input.metadata ?? {},
+    routing,
     decline: null,
     failure: null,
     attempts: [
@@ -64,6 +66,9 @@ export function newPaymentOf(
         psp,
         psp_reference: null,
         network_transaction_id: null,
+        reason,
+        decline: null,
+        failure: null,
         parked: false,
         created_at: at,
       },

@@ -65,7 +65,7 @@ export function createPayments(deps: PaymentsDeps) {
     subjects: readonly Subject[],
   ): Promise<StoredAnswer> {
     const settlement = settlementOf(ending)
-    const settled = settledPayment(payment, ending, deps.clock.now())
+    const settled = settledPayment(payment, ending, deps.clock.now(), plan.attempt_id)
     const stored = { status: httpStatusOf(settlement.payment_status), body: answer.serialize(settled) }
     failpoint('platform.attempt.before_settle')
     const changed = await store.settle({
@@ -151,8 +151,8 @@ export function createPayments(deps: PaymentsDeps) {
         if (earlier === undefined) throw error
         return answers.repeated<{ payment_id: string }>(earlier, abandoned)
       }
-      const { connector, connection } = routed
-      const { payment, plan } = newPaymentOf(caller, input, connector.psp, connection, deps.clock.now())
+      const { connector } = routed
+      const { payment, plan } = newPaymentOf(caller, input, routed, null, deps.clock.now())
       failpoint('platform.payments.before_intent')
       const intent = await insertIntent({
         ...caller,
@@ -236,8 +236,13 @@ async function statusInVault(
   }
 }
 
-/** The payment as it is once its only open attempt has ended this way. */
-export function settledPayment(payment: Payment, ending: Ending, now: Date): Payment {
+/** The payment as it is once an attempt, if not said otherwise its last, has ended this way. */
+export function settledPayment(
+  payment: Payment,
+  ending: Ending,
+  now: Date,
+  attemptId = payment.attempts.at(-1)?.id,
+): Payment {
   const settlement = settlementOf(ending)
   const amountOf = (kind: 'authorization' | 'capture') =>
     settlement.entries.includes(kind) ? payment.amount : 0
@@ -248,13 +253,15 @@ export function settledPayment(payment: Payment, ending: Ending, now: Date): Pay
     amount_captured: payment.amount_captured + amountOf('capture'),
     decline: settlement.decline,
     failure: settlement.failure,
-    attempts: payment.attempts.map((attempt, index) =>
-      index === payment.attempts.length - 1
+    attempts: payment.attempts.map((attempt) =>
+      attempt.id === attemptId
         ? {
             ...attempt,
             status: settlement.attempt_state,
             psp_reference: settlement.psp_reference ?? attempt.psp_reference,
             network_transaction_id: settlement.network_transaction_id,
+            decline: settlement.decline,
+            failure: settlement.failure,
             parked: attempt.parked && staysOpen(settlement),
           }
         : attempt,

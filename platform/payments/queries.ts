@@ -2,10 +2,11 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { completeRaced } from '@coffer/core/group-commit.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
-import { columnsOf, inKeyOrder, merchantsOf } from '@coffer/core/rows.ts'
+import { columnsOf, inKeyOrder, jsonOrNull, merchantsOf } from '@coffer/core/rows.ts'
 import type { Earlier } from './answers.ts'
 import type { AttemptPlan } from './attempt.ts'
 import { openStates, type Settlement } from './machine.ts'
+import { type NextAttempt, nextAttemptStatement } from './next-attempt-queries.ts'
 import type { Payment } from './schemas.ts'
 
 export type RouteConnection = {
@@ -67,10 +68,11 @@ const insertIntentsText = `
     select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
       $8::text[], $9::text[], $10::json[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
       $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::int[], $23::int[],
-      $24::json[], $25::boolean[])
+      $24::json[], $25::boolean[], $26::json[], $27::text[])
     with ordinality as input (merchant_id, payment_id, attempt_id, amount_minor, currency, card_id, capture,
       initiator, reference, metadata, connection_id, psp, created_at, event_id, audit_id, actor, key_id,
-      request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data, card_was_found, place)
+      request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data,
+      card_was_found, routing, reason, place)
   ), known as materialized (
     select input.place, record.* from input cross join lateral (
       select record.body_hmac = input.body_hmac as same_body, record.lease_until > now() as leased,
@@ -98,14 +100,14 @@ const insertIntentsText = `
     select input.* from input join claimed on claimed.object_id = input.payment_id
   ), added_payments as (
     insert into payments (merchant_id, payment_id, status, amount_minor, currency, card_id, capture, initiator,
-      reference, metadata, created_at, updated_at)
+      reference, metadata, routing, created_at, updated_at)
     select merchant_id, payment_id, 'processing', amount_minor, currency, card_id, capture, initiator, reference,
-      metadata, created_at, created_at
+      metadata, routing, created_at, created_at
     from accepted
   ), added_attempts as (
-    insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, state, created_at, updated_at,
-      resolve_at)
-    select merchant_id, attempt_id, payment_id, connection_id, psp, 'sending', created_at, created_at,
+    insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, reason, state, created_at,
+      updated_at, resolve_at)
+    select merchant_id, attempt_id, payment_id, connection_id, psp, reason, 'sending', created_at, created_at,
       now() + resolve_after_ms * interval '1 ms'
     from accepted
   ), added_audit as (
@@ -145,6 +147,8 @@ function intentsStatement(entries: IntentInsert[]): Statement {
         'idempotency_key',
       ]),
       ...columnsOf(entries, ['body_hmac', 'resolve_after_ms', 'lease_ms', 'event_data', 'card_is_known']),
+      entries.map((entry) => jsonOrNull(entry.payment.routing)),
+      entries.map((entry) => entry.payment.attempts[0]!.reason),
     ],
   }
 }
@@ -190,7 +194,8 @@ export type SettlementUpdate = {
 const settleText = `
   with changed as materialized (
     update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference),
-      network_transaction_id = $7, cause = $8, resolve_at = now() + $9::int * interval '1 ms'
+      network_transaction_id = $7, cause = $8, decline = $11, failure = $12,
+      resolve_at = now() + $9::int * interval '1 ms'
     where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state = any($20)
     returning state
   ), paid as (
@@ -252,25 +257,28 @@ export function settleStatement(entry: SettlementUpdate): Statement {
 export type PaymentWrite =
   | { kind: 'intent'; entry: IntentInsert }
   | { kind: 'settlement'; entry: SettlementUpdate }
+  | { kind: 'next_attempt'; entry: NextAttempt }
 
-/** What came of it. A settlement is not applied where its attempt had ended already. */
+/** What came of it. A settlement or a next attempt is not applied where something else came first. */
 export type PaymentWritten =
   | { kind: 'intent'; intent: IntentInserted }
-  | { kind: 'settlement'; applied: boolean }
+  | { kind: 'settlement' | 'next_attempt'; applied: boolean }
 
 const keyOf = ({ kind, entry }: PaymentWrite) =>
   kind === 'intent'
     ? ` ${entry.merchant_id}|${entry.idempotency_key}`
-    : `${entry.merchant_id}|${entry.attempt_id}`
+    : `${entry.merchant_id}|${kind === 'settlement' ? entry.attempt_id : entry.after_attempt_id}`
 
-/** Writes a batch in one transaction: the intents as one statement, then each settlement in the order of its key. */
+/** Writes a batch in one transaction: the intents as one statement, then each of the others in the order of its key. */
 export function writePayments(database: Database, writes: PaymentWrite[]): Promise<PaymentWritten[]> {
   return inKeyOrder(writes, keyOf, async (ordered) => {
     const intents = ordered.flatMap((write) => (write.kind === 'intent' ? [write.entry] : []))
-    const settlements = ordered.flatMap((write) => (write.kind === 'intent' ? [] : [write.entry]))
+    const others = ordered.filter((write) => write.kind !== 'intent')
     const statements = [
       ...(intents.length > 0 ? [intentsStatement(intents)] : []),
-      ...settlements.map(settleStatement),
+      ...others.map((write) =>
+        write.kind === 'settlement' ? settleStatement(write.entry) : nextAttemptStatement(write.entry),
+      ),
     ]
     const merchants = merchantsOf(ordered.map((write) => write.entry))
     const rows = await database.commitAll<IntentRow & { changed: boolean }>(merchants, statements)
@@ -278,7 +286,7 @@ export function writePayments(database: Database, writes: PaymentWrite[]): Promi
     // Intents come first in the order of keys, so their results come first as well.
     return [
       ...(await intentsWritten(database, intents, inserted)),
-      ...rows.map(([row]) => ({ kind: 'settlement', applied: row!.changed }) as const),
+      ...rows.map(([row], index) => ({ kind: others[index]!.kind, applied: row!.changed })),
     ]
   })
 }
@@ -300,5 +308,3 @@ async function intentsWritten(
     ),
   )
 }
-
-const jsonOrNull = (value: unknown) => (value === null ? null : JSON.stringify(value))

@@ -44,8 +44,8 @@ const operationJson = `json_build_object('id', operation_id, 'object', kind, 'pa
 
 /** Everything shown of a payment; `payments` is in scope. */
 export const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
-  payments.card_id, payments.capture, payments.initiator, payments.reference, payments.metadata, payments.decline,
-  payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations`
+  payments.card_id, payments.capture, payments.initiator, payments.reference, payments.metadata, payments.routing,
+  payments.decline, payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations`
 export const paymentSides = `
   cross join lateral (
     select coalesce(sum(amount_minor) filter (where kind = 'authorization'), 0)::bigint as amount_authorized,
@@ -56,8 +56,8 @@ export const paymentSides = `
   cross join lateral (
     select json_agg(json_build_object('id', attempt_id, 'object', 'attempt', 'status', state,
       'connection', connection_id, 'psp', psp, 'psp_reference', psp_reference,
-      'network_transaction_id', network_transaction_id, 'parked', ${isParked},
-      'created_at', created_at) order by attempt_id) as attempts
+      'network_transaction_id', network_transaction_id, 'reason', reason, 'decline', decline,
+      'failure', failure, 'parked', ${isParked}, 'created_at', created_at) order by number) as attempts
     from attempts
     where merchant_id = payments.merchant_id and payment_id = payments.payment_id) tried
   cross join lateral (
@@ -110,6 +110,7 @@ export function paymentOf(row: PaymentRow): Payment {
     initiator: row.initiator,
     reference: row.reference,
     metadata: row.metadata,
+    routing: row.routing,
     decline: row.decline,
     failure: row.failure,
     attempts: row.attempts.map((attempt) => ({ ...attempt, created_at: isoTime(attempt.created_at) })),

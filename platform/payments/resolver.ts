@@ -215,7 +215,7 @@ async function settle(
   }
   const payment = await deps.store.get(plan.merchant_id, plan.payment_id)
   if (payment === undefined) throw new Error('the payment of an attempt is missing')
-  const settled = settledPayment(payment, ending, deps.clock.now())
+  const settled = settledPayment(payment, ending, deps.clock.now(), plan.attempt_id)
   failpoint('platform.resolver.before_settle')
   const changed = await deps.store.settle({
     ...plan,

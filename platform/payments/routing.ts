@@ -1,12 +1,10 @@
 /** Which account a payment goes through. */
 import type { Connector } from '@coffer/core/connector.ts'
 import { Failure } from '@coffer/core/errors.ts'
+import type { NextRoute } from './next-attempt.ts'
 import type { RouteConnection } from './queries.ts'
 
-export type Route = {
-  connector: Connector
-  connection: { connection_id: string; settings: Record<string, string> }
-}
+export type Route = NextRoute & { connector: Connector }
 
 /** A new or changed connection is used at most this much later. */
 const keptMs = 1_000
@@ -46,6 +44,8 @@ export function createRouting(deps: {
       if (connection.status !== 'active') throw new Failure('connection_disabled', { param: 'connection' })
       return {
         connector,
+        psp: connector.psp,
+        reason: connectionId === null ? 'routed' : 'named',
         connection: { connection_id: connection.connection_id, settings: connection.settings },
       }
     },

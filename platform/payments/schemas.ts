@@ -43,7 +43,13 @@ const decline = Type.Object({
   network_advice_code: orNull(Type.String()),
 })
 
+/** Why an attempt goes through its connection. */
+export const attemptReasons = ['named', 'routed', 'failover', 'retry'] as const
+export type AttemptReason = (typeof attemptReasons)[number]
+
 const parked = Type.Boolean({ description: 'It does not settle by itself any more: a person has to look.' })
+
+const failure = orNull(Type.Object({ code: Type.String(), message: Type.String() }))
 
 const attempt = Type.Object({
   id: Type.String({ pattern: idPattern('attempt') }),
@@ -53,11 +59,12 @@ const attempt = Type.Object({
   psp: Type.String(),
   psp_reference: orNull(Type.String()),
   network_transaction_id: orNull(Type.String()),
+  reason: Type.Enum([...attemptReasons]),
+  decline: orNull(decline),
+  failure,
   parked,
   created_at: Type.String(),
 })
-
-const failure = orNull(Type.Object({ code: Type.String(), message: Type.String() }))
 
 /** What is done to a payment after its authorization. */
 export const operation = Type.Object({
@@ -92,6 +99,12 @@ export const payment = Type.Object({
   initiator: Type.String(),
   reference: orNull(Type.String()),
   metadata: metadataShown,
+  routing: orNull(
+    Type.Object({
+      version: Type.Integer({ description: 'Of the routing rules.' }),
+      rule: Type.String({ description: 'The name of the rule that matched.' }),
+    }),
+  ),
   decline: orNull(decline),
   failure,
   attempts: Type.Array(attempt),

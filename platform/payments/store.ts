@@ -6,6 +6,7 @@ import * as answers from './answer-queries.ts'
 import * as audit from './audited-queries.ts'
 import type { Suspicion } from './card-testing-guard.ts'
 import * as lists from './list-queries.ts'
+import type { NextAttempt } from './next-attempt-queries.ts'
 import * as queries from './queries.ts'
 import * as reads from './read-queries.ts'
 import type { Payment } from './schemas.ts'
@@ -41,6 +42,11 @@ export function createPaymentStore(database: Database) {
     async settle(entry: queries.SettlementUpdate): Promise<boolean> {
       const written = await writes.add({ kind: 'settlement', entry })
       return written.kind === 'settlement' && written.applied
+    },
+    /** Ends the last attempt of a payment and begins the next; false where something else came first. */
+    async nextAttempt(entry: NextAttempt): Promise<boolean> {
+      const written = await writes.add({ kind: 'next_attempt', entry })
+      return written.kind === 'next_attempt' && written.applied
     },
     settleByHand: (entry: queries.SettlementUpdate, by: audit.ResolvedBy): Promise<boolean> =>
       audit.settleByHand(database, entry, by),

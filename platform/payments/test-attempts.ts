@@ -43,6 +43,7 @@ export function paymentOf(plan: AttemptPlan, at: string = new Date().toISOString
     initiator: plan.initiator,
     reference: plan.reference,
     metadata: {},
+    routing: null,
     decline: null,
     failure: null,
     attempts: [
@@ -54,6 +55,9 @@ export function paymentOf(plan: AttemptPlan, at: string = new Date().toISOString
         psp: 'stripe',
         psp_reference: null,
         network_transaction_id: null,
+        reason: 'routed',
+        decline: null,
+        failure: null,
         parked: false,
         created_at: at,
       },

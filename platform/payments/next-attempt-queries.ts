@@ -1,0 +1,90 @@
+/**
+ * Another attempt of a payment, after one that has definitely failed: the end of the one and the intent of the next
+ * are one statement, so that the next is durable before it is sent and never beside one that is open.
+ */
+import { newId } from '@coffer/core/ids.ts'
+import type { Statement } from '@coffer/core/postgres.ts'
+import { jsonOrNull } from '@coffer/core/rows.ts'
+import type { AttemptPlan } from './attempt.ts'
+import { endedStates, type Settlement } from './machine.ts'
+import type { AttemptReason, Payment } from './schemas.ts'
+
+export type NextAttempt = {
+  merchant_id: string
+  /** The payment's last attempt. */
+  after_attempt_id: string
+  /**
+   * What ends it, in the same transaction: applied only while it is `sending`. Null where it has ended already, and
+   * its payment is still `processing` because it waits for this.
+   */
+  settlement: Settlement | null
+  plan: AttemptPlan
+  psp: string
+  reason: AttemptReason
+  /** As it is from now on, the new attempt included. */
+  payment: Payment
+  event_type: string
+  event_data: string
+  /** When the resolver takes over, if nothing is heard any more. */
+  resolve_after_ms: number
+}
+
+/**
+ * Attempts are counted in the payment's row, by compare-and-set: whoever comes second begins none. Where an attempt
+ * was ended here and yet could not be followed, its number is null, and the whole is rolled back.
+ */
+const nextAttemptText = `
+  with ended as materialized (
+    update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference), cause = null,
+      decline = $7, failure = $8, resolve_at = null
+    where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and state = 'sending' and $4::text is not null
+    returning number
+  ), previous as materialized (
+    select number from ended
+    union all
+    select number from attempts
+    where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and $4::text is null and state = any($16)
+  ), counted as materialized (
+    update payments set attempt_count = previous.number + 1, updated_at = $5
+    from previous
+    where merchant_id = $1 and payment_id = $2 and status = 'processing' and attempt_count = previous.number
+    returning attempt_count
+  ), begun as (
+    insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, number, reason, state, created_at,
+      updated_at, resolve_at)
+    select $1, $9, $2, $10, $11, counted.attempt_count, $12, 'sending', $5, $5, now() + $13::int * interval '1 ms'
+    from previous left join counted on true
+    where $4::text is not null or counted.attempt_count is not null
+    returning attempt_id
+  ), told as (
+    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+    select $14, $1, $15, $2, $17::text::json, $5::timestamptz from begun
+  )
+  select exists (select from begun) as changed`
+
+export function nextAttemptStatement(entry: NextAttempt): Statement {
+  const { settlement, plan } = entry
+  return {
+    name: 'next_attempt',
+    text: nextAttemptText,
+    values: [
+      entry.merchant_id,
+      plan.payment_id,
+      entry.after_attempt_id,
+      settlement?.attempt_state ?? null,
+      entry.payment.updated_at,
+      settlement?.psp_reference ?? null,
+      jsonOrNull(settlement?.decline ?? null),
+      jsonOrNull(settlement?.failure ?? null),
+      plan.attempt_id,
+      plan.connection.connection_id,
+      entry.psp,
+      entry.reason,
+      entry.resolve_after_ms,
+      newId('event'),
+      entry.event_type,
+      endedStates,
+      entry.event_data,
+    ],
+  }
+}
