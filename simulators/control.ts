@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import { type DeclineCodes, FaultInputError, type Faults, faultKinds, parseFaults } from './faults.ts'
 import type { ServiceTimes } from './service-times.ts'
 import type { Settings } from './settings.ts'
+import type { Webhooks } from './webhooks.ts'
 
 /** One attempt to charge that the PSP executed. */
 export type LedgerRow = {
@@ -32,6 +33,7 @@ export type ControlParts = {
   settings: Settings
   decline_codes: DeclineCodes
   service_times: ServiceTimes
+  webhooks: Webhooks
   clockMoved(): void
   /** Resolves when what the rows show is durable. */
   ledger(): Promise<LedgerRow[]>
@@ -140,6 +142,13 @@ export function registerControl(app: FastifyInstance, parts: ControlParts) {
         parts.clockMoved()
         const now = new Date(Date.now() + parts.settings.clock_offset_ms).toISOString()
         return { offset_ms: parts.settings.clock_offset_ms, now }
+      }),
+    )
+    control.get('/_sim/webhooks', (_request, reply) => reply.send(parts.webhooks.settings()))
+    control.put('/_sim/webhooks', (request, reply) =>
+      answering(reply, async () => {
+        await parts.webhooks.put(bodyOf(request.body))
+        return parts.webhooks.settings()
       }),
     )
     control.post('/_sim/reset', (_request, reply) =>

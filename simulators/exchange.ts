@@ -7,6 +7,7 @@ import type { Delays } from './delays.ts'
 import type { Fault, Faults, FaultTarget } from './faults.ts'
 import type { IdempotencyKeys, SavedAnswer } from './idempotency.ts'
 import type { Journal, Span } from './journal.ts'
+import type { Notice, WebhookEntry, Webhooks } from './webhooks.ts'
 
 export type Answer = { status: number; body: string }
 
@@ -36,7 +37,7 @@ export type Dialect = {
   replay_headers: Record<string, string>
 }
 
-export type JournalEntry<Change> = {
+export type JournalEntry<Change> = WebhookEntry & {
   changes: Change[]
   key?: { account: string; key: string; hash: string; status: number; at_ms: number }
 }
@@ -47,8 +48,11 @@ export type ExchangeParts<Change> = {
   faults: Faults
   delays: Delays
   dialect: Dialect
+  webhooks: Webhooks
   now_ms(): number
   apply(changes: Change[]): void
+  /** Applies them too; the notices tell of what they change. Called where somebody wants to hear it. */
+  applyAndTell(changes: Change[]): Notice[]
 }
 
 export type Exchange<Change> = {
@@ -65,11 +69,13 @@ export type Exchange<Change> = {
 
 /** Takes up one entry of the journal, at start. */
 export function takeUp<Change>(
-  { keys, apply, now_ms }: Pick<ExchangeParts<Change>, 'keys' | 'apply' | 'now_ms'>,
-  { changes, key }: JournalEntry<Change>,
+  { keys, apply, webhooks, now_ms }: Pick<ExchangeParts<Change>, 'keys' | 'apply' | 'webhooks' | 'now_ms'>,
+  entry: JournalEntry<Change>,
   answer: Span,
 ) {
+  const { changes, key } = entry
   apply(changes)
+  webhooks.takeUp(entry)
   if (!key) return
   const { hash, status, at_ms } = key
   const saved = { ...answer, parameters_hash: hash, status, saved_at_ms: at_ms }
@@ -87,9 +93,15 @@ function findKey<Change>(parts: ExchangeParts<Change>, exchange: ExchangeRequest
 }
 
 export function createExchange<Change>(parts: ExchangeParts<Change>): Exchange<Change> {
-  const { journal, keys, faults, dialect, delays } = parts
+  const { journal, keys, faults, dialect, delays, webhooks } = parts
   /** Counts the resets: what was executed before one must not leave its key behind after it. */
   let epoch = 0
+
+  function apply(changes: Change[]): Notice[] {
+    if (changes.length > 0 && webhooks.isWanted()) return parts.applyAndTell(changes)
+    parts.apply(changes)
+    return []
+  }
 
   /** Executes, and returns when what was done and answered is durable. */
   async function executeDurably(exchange: ExchangeRequest<Change>, fault: Fault | null): Promise<Answer> {
@@ -100,23 +112,23 @@ export function createExchange<Change>(parts: ExchangeParts<Change>): Exchange<C
         : exchange.execute(fault?.kind === 'decline' ? fault.decline_code : null)
     const answer = fault?.kind === 'server_error_after' ? dialect.serverError() : done.answer
     const { status } = answer
-    if (done.changes.length > 0) parts.apply(done.changes)
+    const notices = apply(done.changes)
+    const kept = notices.length > 0 ? { changes: done.changes, notices } : { changes: done.changes }
     if (key === null) {
       // What is read must not vanish in a crash either, so a read waits for the writes it may have seen.
       if (done.changes.length === 0) await journal.settled()
-      else await journal.append(JSON.stringify({ changes: done.changes }), '')
+      else await journal.append(JSON.stringify(kept), '')
+      webhooks.send(notices)
       return answer
     }
     const at_ms = parts.now_ms()
-    const entry: JournalEntry<Change> = {
-      changes: done.changes,
-      key: { account, key, hash, status, at_ms },
-    }
+    const entry: JournalEntry<Change> = { ...kept, key: { account, key, hash, status, at_ms } }
     const begun = epoch
     keys.claim(account, key)
     const span = await journal.append(JSON.stringify(entry), answer.body)
     const saved = { ...span, parameters_hash: hash, status, saved_at_ms: at_ms }
     if (begun === epoch) keys.save(account, key, saved, parts.now_ms())
+    if (begun === epoch) webhooks.send(notices)
     return answer
   }
 
@@ -151,8 +163,9 @@ export function createExchange<Change>(parts: ExchangeParts<Change>): Exchange<C
   return {
     serve,
     async record(changes) {
-      parts.apply(changes)
-      await journal.append(JSON.stringify({ changes }), '')
+      const notices = apply(changes)
+      await journal.append(JSON.stringify({ changes, notices }), '')
+      webhooks.send(notices)
     },
     forget() {
       epoch++

@@ -12,6 +12,7 @@ import { createIdempotencyKeys } from './idempotency.ts'
 import { openJournal } from './journal.ts'
 import { createServiceTimes, type ServiceTimes } from './service-times.ts'
 import { type Settings, settingsDefault } from './settings.ts'
+import { createWebhooks, type Notice, type SignedNotice } from './webhooks.ts'
 
 export type SimulatorConfig = {
   host: string
@@ -41,6 +42,13 @@ export type Psp<Change> = {
   state: { apply(changes: Change[]): void; clear(): void }
   /** What happened to money, oldest first. */
   ledger(): LedgerRow[]
+  /** Left out by a PSP that tells nobody. */
+  webhooks?: {
+    /** Signs one delivery, at the time it is sent. */
+    sign(body: string, secret: string, now_ms: number): SignedNotice
+    /** Applies the changes, and words what the PSP tells of them. */
+    applyAndTell(changes: Change[], now_ms: number): Notice[]
+  }
 }
 
 export type Parts<Change> = {
@@ -72,7 +80,7 @@ async function readOrMakeKey(path: string): Promise<KeyObject> {
 /** Serves once everything in `data_directory` is read back. @param serve makes the server with the PSP's routes. */
 export async function startSimulator<Change>(
   config: SimulatorConfig,
-  { psp, state, dialect, decline_codes, ledger }: Psp<Change>,
+  { psp, state, dialect, decline_codes, ledger, webhooks: own }: Psp<Change>,
   serve: (parts: Parts<Change>) => FastifyInstance,
   log?: Log,
 ): Promise<Simulator> {
@@ -84,15 +92,19 @@ export async function startSimulator<Change>(
   const service_times = createServiceTimes()
   const now_ms = () => Date.now() + settings.clock_offset_ms
   const delays = createDelays(now_ms)
+  const webhooks = createWebhooks(own?.sign, now_ms, log)
 
-  const known = { keys, apply: state.apply, now_ms }
+  const known = { keys, apply: state.apply, webhooks, now_ms }
   const journal = await openJournal(
     join(config.data_directory, `${psp}.journal`),
     (entry, answer) => takeUp(known, entry as JournalEntry<Change>, answer),
     (count) =>
       log?.warn({ psp, count }, 'cut a half-written tail of this many bytes off a simulator journal'),
   )
-  const exchange = createExchange<Change>({ ...known, journal, faults, delays, dialect })
+  const exchange = createExchange<Change>({
+    ...{ ...known, journal, faults, delays, dialect },
+    applyAndTell: (changes) => own!.applyAndTell(changes, now_ms()),
+  })
   const digest = (text: string) => createHmac('sha256', key).update(text).digest('base64url')
   const app = serve({ settings, exchange, service_times, digest, now_ms })
   registerControl(app, {
@@ -100,7 +112,11 @@ export async function startSimulator<Change>(
     settings,
     decline_codes,
     service_times,
-    clockMoved: delays.clockMoved,
+    webhooks,
+    clockMoved() {
+      delays.clockMoved()
+      webhooks.clockMoved()
+    },
     async ledger() {
       const rows = ledger()
       await journal.settled()
@@ -109,6 +125,7 @@ export async function startSimulator<Change>(
     async reset() {
       // All in one go, so that what comes in between is either forgotten and cut off, or known and kept.
       exchange.forget()
+      webhooks.clear()
       state.clear()
       faults.replace([])
       service_times.clear()
@@ -119,10 +136,13 @@ export async function startSimulator<Change>(
   const stop = async () => {
     await app.close()
     exchange.forget()
+    await webhooks.stop()
     await journal.close()
   }
   try {
-    return { url: await app.listen({ host: config.host, port: config.port }), stop }
+    const url = await app.listen({ host: config.host, port: config.port })
+    webhooks.start((entry) => journal.append(entry, ''))
+    return { url, stop }
   } catch (error) {
     await stop()
     throw error

@@ -256,7 +256,7 @@ export function refundBody(state: State, refund: Refund, now_ms: number, expand:
     payment_intent: intent ? intentBody(state, intent, new Set()) : refund.payment_intent,
     reason: refund.reason,
     receipt_number: null,
-    status: refund.pending_until_ms > now_ms ? 'pending' : 'succeeded',
+    status: refund.has_failed ? 'failed' : refund.pending_until_ms > now_ms ? 'pending' : 'succeeded',
   }
 }
 

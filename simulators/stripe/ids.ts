@@ -23,7 +23,8 @@ function randomText(length: number, base: number): string {
   return text
 }
 
-export const newId = (prefix: 'pm' | 'pi' | 'ch' | 're' | 'cus' | 'req') => `${prefix}_${randomText(24, 62)}`
+export const newId = (prefix: 'pm' | 'pi' | 'ch' | 're' | 'cus' | 'req' | 'evt' | 'dp') =>
+  `${prefix}_${randomText(24, 62)}`
 
 export const newSecret = () => randomText(24, 62)
 

@@ -17,7 +17,10 @@ const releasedAmount = (charge: Charge) =>
   charge.captured || charge.canceled ? charge.amount - charge.amount_captured : 0
 
 export function ledgerRows(state: State): LedgerRow[] {
-  const refunds = Map.groupBy([...state.newestFirst('refund')].reverse(), ({ charge }) => charge)
+  const refunds = Map.groupBy(
+    [...state.newestFirst('refund')].reverse().filter(({ has_failed }) => !has_failed),
+    ({ charge }) => charge,
+  )
   const rows: LedgerRow[] = []
   for (const charge of state.newestFirst('charge')) {
     rows.push({

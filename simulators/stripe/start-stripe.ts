@@ -6,6 +6,8 @@ import { accountReader } from './account.ts'
 import { authenticated } from './confirm.ts'
 import { declineCodes } from './declines.ts'
 import { dialect } from './dialect.ts'
+import { registerDisputes } from './disputes.ts'
+import { applyAndTell, sign } from './events.ts'
 import { ledgerRows } from './ledger.ts'
 import { listEndpoints } from './lists.ts'
 import { paymentIntentEndpoints } from './payment-intents.ts'
@@ -59,6 +61,10 @@ export async function start(config: SimulatorConfig, log?: Log): Promise<Simulat
     decline_codes: { known: declineCodes, usual: 'generic_decline' },
     state,
     ledger: () => ledgerRows(state),
+    webhooks: {
+      sign,
+      applyAndTell: (changes: StripeObject[], now_ms: number) => applyAndTell(state, changes, now_ms),
+    },
   }
   const simulator = await startSimulator<StripeObject>(
     config,
@@ -68,6 +74,7 @@ export async function start(config: SimulatorConfig, log?: Log): Promise<Simulat
       const app = createServer(log)
       registerEndpoints(app, parts, endpoints)
       registerAuthentication(app, parts)
+      registerDisputes(app, parts)
       return app
     },
     log,

@@ -99,6 +99,22 @@ export type Refund = {
   pending_until_ms: number
   idempotency_key: string | null
   metadata: Metadata
+  /** The card's bank sent the money back. */
+  has_failed?: boolean
+}
+
+export type Dispute = {
+  kind: 'dispute'
+  id: string
+  account: string
+  created_ms: number
+  charge: string
+  payment_intent: string
+  amount: number
+  currency: string
+  reason: string
+  status: 'needs_response' | 'won' | 'lost'
+  metadata: Metadata
 }
 
 export type Customer = {
@@ -112,7 +128,7 @@ export type Customer = {
   metadata: Metadata
 }
 
-export type StripeObject = PaymentMethod | PaymentIntent | Charge | Refund | Customer
+export type StripeObject = PaymentMethod | PaymentIntent | Charge | Refund | Dispute | Customer
 type ObjectOf<Kind extends StripeObject['kind']> = Extract<StripeObject, { kind: Kind }>
 
 export type State = {
@@ -137,6 +153,7 @@ export function createState(): State {
     payment_intent: [],
     charge: [],
     refund: [],
+    dispute: [],
     customer: [],
   }
   return {
