@@ -3,7 +3,7 @@ import { createSecretKey, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
-import { bodyHmac, canonical, idempotencyKeyOf } from './idempotency.ts'
+import { bodyHmac, canonical, optionalIdempotencyKeyOf, requiredIdempotencyKeyOf } from './idempotency.ts'
 
 const json = fc.jsonValue({ maxDepth: 3 })
 
@@ -15,6 +15,8 @@ function shuffled(value: unknown, order: number): unknown {
   const turned = members.length === 0 ? 0 : order % members.length
   return Object.fromEntries([...members.slice(turned), ...members.slice(0, turned)].reverse())
 }
+
+const withKey = (key: unknown) => ({ headers: key === undefined ? {} : { 'idempotency-key': key } })
 
 test('the order of members does not matter to the canonical text, at any depth', () => {
   fc.assert(
@@ -59,11 +61,11 @@ test('a key is the same with and without the quotes of the IETF draft', () => {
     .filter((key) => !key.includes('"'))
   fc.assert(
     fc.property(keys, (key) => {
-      assert.equal(idempotencyKeyOf(key, true), key)
-      assert.equal(idempotencyKeyOf(`"${key}"`, true), key)
+      assert.equal(requiredIdempotencyKeyOf(withKey(key)), key)
+      assert.equal(requiredIdempotencyKeyOf(withKey(`"${key}"`)), key)
     }),
   )
-  assert.equal(idempotencyKeyOf('k'.repeat(255), true)?.length, 255)
+  assert.equal(requiredIdempotencyKeyOf(withKey('k'.repeat(255)))?.length, 255)
 })
 
 test('a malformed key is refused, a missing one only where it is required', () => {
@@ -79,14 +81,18 @@ test('a malformed key is refused, a missing one only where it is required', () =
     `"${'k'.repeat(256)}"`,
     ['a', 'b'],
   ])
-    assert.throws(() => idempotencyKeyOf(header, false), { code: 'idempotency_key_invalid' }, String(header))
-  assert.throws(() => idempotencyKeyOf(undefined, true), { code: 'idempotency_key_required' })
-  assert.equal(idempotencyKeyOf(undefined, false), null)
+    assert.throws(
+      () => optionalIdempotencyKeyOf(withKey(header)),
+      { code: 'idempotency_key_invalid' },
+      String(header),
+    )
+  assert.throws(() => requiredIdempotencyKeyOf(withKey(undefined)), { code: 'idempotency_key_required' })
+  assert.equal(optionalIdempotencyKeyOf(withKey(undefined)), null)
 })
 
 test('SEC-03: a card number is no idempotency key, because keys are stored as they are', () => {
   for (const key of ['4242424242424242', 'order-4242-4242-4242-4242', '"5555555555554444"'])
-    assert.throws(() => idempotencyKeyOf(key, false), {
+    assert.throws(() => optionalIdempotencyKeyOf(withKey(key)), {
       code: 'card_number_in_wrong_field',
       param: 'Idempotency-Key',
     })

@@ -12,12 +12,19 @@ import { Failure } from './errors.ts'
 export const idempotencyKeyHeader = Type.Optional(Type.String())
 const keyPattern = /^[\x21\x23-\x7e]{1,255}$/
 
-/** @throws Failure where the key is missing though required, or malformed. */
-export function idempotencyKeyOf(header: string | string[] | undefined, required: boolean): string | null {
-  if (header === undefined) {
-    if (required) throw new Failure('idempotency_key_required', { param: 'Idempotency-Key' })
-    return null
-  }
+type WithHeaders = { headers: { [name: string]: unknown } }
+
+/** For an operation that moves money. @throws Failure idempotency_key_required, idempotency_key_invalid */
+export function requiredIdempotencyKeyOf(request: WithHeaders): string {
+  const key = optionalIdempotencyKeyOf(request)
+  if (key === null) throw new Failure('idempotency_key_required', { param: 'Idempotency-Key' })
+  return key
+}
+
+/** Null where there is none. @throws Failure idempotency_key_invalid */
+export function optionalIdempotencyKeyOf({ headers }: WithHeaders): string | null {
+  const header = headers['idempotency-key']
+  if (header === undefined) return null
   const key = typeof header === 'string' ? header.replace(/^"(.*)"$/, '$1') : ''
   if (!keyPattern.test(key))
     throw new Failure('idempotency_key_invalid', {

@@ -11,3 +11,14 @@ export function sendJsonText(reply: FastifyReply, answer: StoredAnswer): Fastify
     .serializer(asItIs)
     .send(answer.body)
 }
+
+/**
+ * Gives an answer's JSON text as the response schema of its status allows it, before it is sent: what is stored for
+ * a repeated request is what the first one is told.
+ */
+export function serializerOf<Value extends object>(
+  reply: FastifyReply,
+  status: 200 | 201 | 202,
+): (value: Value) => string {
+  return (value) => reply.serializeInput({ ...value } as Record<string, unknown>, String(status)) as string
+}

@@ -1,6 +1,6 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Manager } from '../manager.ts'
@@ -37,7 +37,7 @@ export function publicRoutes(apiKeys: ApiKeys): Routes {
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+        const key = optionalIdempotencyKeyOf(request)
         const created = await apiKeys.create(managerOf(request), request.body, key)
         return reply.code(201).header('cache-control', 'no-store').send(created)
       },

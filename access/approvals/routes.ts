@@ -1,7 +1,7 @@
 import { approvalUse, useApprovalPath, usedApproval } from '@coffer/core/approvals.ts'
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { AccessApprovals } from './approvals.ts'
@@ -30,7 +30,7 @@ export function publicRoutes(approvals: AccessApprovals): Routes {
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+        const key = optionalIdempotencyKeyOf(request)
         return reply.code(201).send(await approvals.create(callerOf(request), request.body, key))
       },
     )
@@ -84,7 +84,7 @@ export function publicRoutes(approvals: AccessApprovals): Routes {
           },
         },
         (request) => {
-          const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+          const key = optionalIdempotencyKeyOf(request)
           return approvals.decide(callerOf(request), request.params.id, decision, request.body, key)
         },
       )

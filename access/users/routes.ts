@@ -1,7 +1,7 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
-import { sendJsonText } from '@coffer/core/json-text.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText, serializerOf } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Manager } from '../manager.ts'
@@ -39,8 +39,8 @@ export function publicRoutes(users: Users): Routes {
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-        const serialize = (value: User) => reply.serializeInput({ ...value }, '201') as string
+        const key = optionalIdempotencyKeyOf(request)
+        const serialize = serializerOf<User>(reply, 201)
         return sendJsonText(reply, await users.create(managerOf(request), request.body, key, serialize))
       },
     )

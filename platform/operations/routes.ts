@@ -1,8 +1,8 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { FailureCode } from '@coffer/core/errors.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
-import { sendJsonText } from '@coffer/core/json-text.ts'
+import { idempotencyKeyHeader, requiredIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText, serializerOf } from '@coffer/core/json-text.ts'
 import { Type } from 'typebox'
 import {
   newCancel,
@@ -34,8 +34,8 @@ const failures: FailureCode[] = [
 export function publicRoutes(operations: Operations): Routes {
   /** Begins an operation for a request; what its answer is. */
   function start(request: Request, reply: Reply, paymentId: string, asked: OperationAsked) {
-    const key = idempotencyKeyOf(request.headers['idempotency-key'], true)!
-    const serialize = (value: Operation) => reply.serializeInput({ ...value }, '201') as string
+    const key = requiredIdempotencyKeyOf(request)
+    const serialize = serializerOf<Operation>(reply, 201)
     return operations.start(callerOf(request), paymentId, asked, key, serialize)
   }
 

@@ -1,7 +1,7 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
-import { sendJsonText } from '@coffer/core/json-text.ts'
+import { idempotencyKeyHeader, requiredIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText, serializerOf } from '@coffer/core/json-text.ts'
 import { Type } from 'typebox'
 import { paymentListQuery } from './list-filter.ts'
 import type { Payments } from './payments.ts'
@@ -39,8 +39,8 @@ export function publicRoutes(payments: Payments, deps: ResolveByHandDeps): Route
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], true)!
-        const serialize = (value: Payment) => reply.serializeInput({ ...value }, '201') as string
+        const key = requiredIdempotencyKeyOf(request)
+        const serialize = serializerOf<Payment>(reply, 201)
         return sendJsonText(reply, await payments.create(callerOf(request), request.body, key, serialize))
       },
     )

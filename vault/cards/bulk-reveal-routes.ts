@@ -1,6 +1,6 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
 import { Type } from 'typebox'
 import { keyFailures } from '../keys/keyring.ts'
 import type { BulkReveals } from './bulk-reveals.ts'
@@ -31,7 +31,7 @@ export function publicRoutes(bulkReveals: BulkReveals): Routes {
       },
       async (request, reply) => {
         reply.header('cache-control', 'no-store')
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+        const key = optionalIdempotencyKeyOf(request)
         return bulkReveals.reveal(callerOf(request), request.body, key)
       },
     )

@@ -1,7 +1,7 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
-import { sendJsonText } from '@coffer/core/json-text.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText, serializerOf } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { momentOf } from '@coffer/core/timestamps.ts'
 import { Type } from 'typebox'
@@ -49,8 +49,8 @@ export function publicRoutes(cards: Cards, changes: CardChanges, versions: CardV
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-        const serialize = (value: Card) => reply.serializeInput({ ...value }, '201') as string
+        const key = optionalIdempotencyKeyOf(request)
+        const serialize = serializerOf<Card>(reply, 201)
         const answer = await cards.create(callerOf(request), request.body, key, serialize)
         return sendJsonText(reply, answer)
       },
@@ -105,8 +105,8 @@ export function publicRoutes(cards: Cards, changes: CardChanges, versions: CardV
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-        const serialize = (value: Card) => reply.serializeInput({ ...value }, '200') as string
+        const key = optionalIdempotencyKeyOf(request)
+        const serialize = serializerOf<Card>(reply, 200)
         const { id } = request.params
         return sendJsonText(reply, await changes.update(callerOf(request), id, request.body, key, serialize))
       },
@@ -141,7 +141,7 @@ export function publicRoutes(cards: Cards, changes: CardChanges, versions: CardV
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+        const key = optionalIdempotencyKeyOf(request)
         const { id } = request.params
         return sendJsonText(reply, await changes.collectCvc(callerOf(request), id, request.body.cvc, key))
       },

@@ -1,7 +1,7 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
-import { sendJsonText } from '@coffer/core/json-text.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText, serializerOf } from '@coffer/core/json-text.ts'
 import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import { keyFailures } from '../keys/keyring.ts'
@@ -55,8 +55,8 @@ export function publicRoutes(versions: CardVersions, changes: CardChanges): Rout
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-        const serialize = (value: Card) => reply.serializeInput({ ...value }, '200') as string
+        const key = optionalIdempotencyKeyOf(request)
+        const serialize = serializerOf<Card>(reply, 200)
         const { id } = request.params
         return sendJsonText(reply, await changes.replace(callerOf(request), id, request.body, key, serialize))
       },
@@ -84,8 +84,8 @@ export function publicRoutes(versions: CardVersions, changes: CardChanges): Rout
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-        const serialize = (value: Card) => reply.serializeInput({ ...value }, '200') as string
+        const key = optionalIdempotencyKeyOf(request)
+        const serialize = serializerOf<Card>(reply, 200)
         const { id } = request.params
         return sendJsonText(reply, await changes.restore(callerOf(request), id, request.body, key, serialize))
       },

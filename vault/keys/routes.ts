@@ -1,7 +1,7 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
-import { sendJsonText } from '@coffer/core/json-text.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText, serializerOf } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { KeyWork } from './key-work.ts'
@@ -46,9 +46,9 @@ export function publicRoutes(parts: KeyWork): Routes {
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
+        const key = optionalIdempotencyKeyOf(request)
         const isOperator = request.user.scopes.has('operator')
-        const serialize = (value: KeyRotation) => reply.serializeInput({ ...value }, '201') as string
+        const serialize = serializerOf<KeyRotation>(reply, 201)
         const { kind } = request.body
         const caller = callerOf(request)
         return sendJsonText(reply, await parts.rotations.start(caller, isOperator, kind, key, serialize))
@@ -106,8 +106,8 @@ export function publicRoutes(parts: KeyWork): Routes {
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-        const serialize = (value: KeyDestruction) => reply.serializeInput({ ...value }, '202') as string
+        const key = optionalIdempotencyKeyOf(request)
+        const serialize = serializerOf<KeyDestruction>(reply, 202)
         const caller = callerOf(request)
         return sendJsonText(reply, await parts.destructions.start(caller, request.body, key, serialize))
       },

@@ -2,8 +2,8 @@ import type { Readable } from 'node:stream'
 import { callerOf } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import type { Routes, Server } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
-import { sendJsonText } from '@coffer/core/json-text.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText, serializerOf } from '@coffer/core/json-text.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import { keyFailures } from '../keys/keyring.ts'
@@ -55,8 +55,8 @@ function importRoutes(server: Server, parts: Parts): void {
       },
     },
     async (request, reply) => {
-      const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-      const serialize = (value: Import) => reply.serializeInput({ ...value }, '201') as string
+      const key = optionalIdempotencyKeyOf(request)
+      const serialize = serializerOf<Import>(reply, 201)
       return sendJsonText(reply, await parts.imports.create(callerOf(request), request.body, key, serialize))
     },
   )
@@ -99,8 +99,8 @@ function importRoutes(server: Server, parts: Parts): void {
       },
     },
     async (request, reply) => {
-      const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-      const serialize = (value: Import) => reply.serializeInput({ ...value }, '200') as string
+      const key = optionalIdempotencyKeyOf(request)
+      const serialize = serializerOf<Import>(reply, 200)
       const { id } = request.params
       return sendJsonText(reply, await parts.imports.cancel(callerOf(request), id, key, serialize))
     },

@@ -1,7 +1,7 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
-import { sendJsonText } from '@coffer/core/json-text.ts'
+import { idempotencyKeyHeader, optionalIdempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import { sendJsonText, serializerOf } from '@coffer/core/json-text.ts'
 import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import { keyFailures } from '../../keys/keyring.ts'
@@ -31,8 +31,8 @@ export function publicRoutes(destinations: Destinations): Routes {
         },
       },
       async (request, reply) => {
-        const key = idempotencyKeyOf(request.headers['idempotency-key'], false)
-        const serialize = (value: Destination) => reply.serializeInput({ ...value }, '201') as string
+        const key = optionalIdempotencyKeyOf(request)
+        const serialize = serializerOf<Destination>(reply, 201)
         return sendJsonText(reply, await destinations.create(callerOf(request), request.body, key, serialize))
       },
     )

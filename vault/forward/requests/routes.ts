@@ -1,6 +1,10 @@
 import { callerOf } from '@coffer/core/caller.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
-import { idempotencyKeyHeader, idempotencyKeyOf } from '@coffer/core/idempotency.ts'
+import {
+  idempotencyKeyHeader,
+  optionalIdempotencyKeyOf,
+  requiredIdempotencyKeyOf,
+} from '@coffer/core/idempotency.ts'
 import { limitOf } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import { keyFailures } from '../../keys/keyring.ts'
@@ -36,9 +40,9 @@ export function publicRoutes(forwards: ForwardRequests): Routes {
         },
       },
       async (request, reply) => {
-        const header = request.headers['idempotency-key']
-        const key = idempotencyKeyOf(header, request.body.dry_run !== true)
-        if (request.body.dry_run === true || key === null)
+        const is_dry = request.body.dry_run === true
+        const key = (is_dry ? optionalIdempotencyKeyOf : requiredIdempotencyKeyOf)(request)
+        if (is_dry || key === null)
           return reply.code(200).send(await forwards.dryRun(callerOf(request), request.body))
         const answered = await forwards.forward(callerOf(request), request.body, key)
         return reply
