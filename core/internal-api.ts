@@ -92,7 +92,13 @@ export const forwardLooked = Type.Object({
 export type ForwardLooked = Static<typeof forwardLooked>
 
 export const cardFactsCall = Type.Object({ merchant_id: short, card_id: short })
-export const cardFacts = Type.Object({ brand: Type.String(), bin: Type.String(), status: Type.String() })
+export const cardFacts = Type.Object({
+  brand: Type.String(),
+  bin: Type.String(),
+  status: Type.String(),
+  fingerprint: Type.String(),
+  version: Type.String(),
+})
 export type CardFacts = Static<typeof cardFacts>
 
 /** Null asks for the merchant's oldest. */

@@ -53,13 +53,14 @@ const appendText = `
       join counts on counts.merchant_id = fresh.merchant_id
     order by place
   ), facts as (
-    insert into card_facts (merchant_id, card_id, brand, bin, status)
+    insert into card_facts (merchant_id, card_id, brand, bin, status, fingerprint, version)
     select distinct on (merchant_id, object_id) merchant_id, object_id, data ->> 'brand', data ->> 'bin',
-      data ->> 'status'
+      data ->> 'status', data ->> 'fingerprint', data ->> 'version'
     from fresh where type in ('card.created', 'card.updated', 'card.deleted')
     order by merchant_id, object_id, place desc
     on conflict (merchant_id, card_id) do update
-      set brand = excluded.brand, bin = excluded.bin, status = excluded.status
+      set brand = excluded.brand, bin = excluded.bin, status = excluded.status,
+        fingerprint = excluded.fingerprint, version = excluded.version
   ), known_connections as (
     insert into connections (merchant_id, connection_id, psp, status, settings)
     select distinct on (merchant_id, object_id) merchant_id, object_id, data ->> 'psp', data ->> 'status',

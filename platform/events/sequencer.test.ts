@@ -248,10 +248,11 @@ test('events bring what payments know of cards and connections along, and the ne
       object_id: connection_id,
       data: JSON.stringify({ psp: 'stripe', status: 'active', settings: { region } }),
     })
+  const charged = { brand: 'visa', fingerprint: newId('fingerprint'), version: newId('cardVersion') }
   const card = {
     type: 'card.created',
     object_id: card_id,
-    data: '{"brand":"visa","bin":"42424242","status":"active"}',
+    data: JSON.stringify({ ...charged, bin: '42424242', status: 'active' }),
   }
   const created = connection('connection.created', 'eu')
   await append([newEvent(merchant, card), created, connection('connection.updated', 'us')])
@@ -263,8 +264,8 @@ test('events bring what payments know of cards and connections along, and the ne
   assert.deepEqual(await store.findConnection(merchant, null), known)
   assert.deepEqual(await store.findConnection(merchant, connection_id), known)
   assert.equal(await store.findConnection(newId('merchant'), connection_id), undefined)
-  const intent = intentOf(newPlan({ merchant_id: merchant, card_id }), { card_is_known: false })
-  assert.deepEqual(await store.insertIntent(intent), { verdict: 'inserted' })
+  const intent = intentOf(newPlan({ merchant_id: merchant, card_id }), { card: null })
+  assert.deepEqual(await store.insertIntent(intent), { verdict: 'inserted', card: charged })
 })
 
 test('SEC-13: a merchant reads its own events only', async (t) => {
@@ -281,12 +282,12 @@ test("a card's facts are what its last event says, also where several come in on
   const append = await leased(t)
   const merchant = newId('merchant')
   const [deleted, changed] = [newId('card'), newId('card')]
-  const facts = { brand: 'visa', bin: '42424242', status: 'active' }
+  const facts = { brand: 'visa', bin: '42424242', status: 'active', fingerprint: 'fpr_1', version: 'cver_1' }
   const event = (type: string, object_id: string, changes: object = {}) =>
     newEvent(merchant, { type, object_id, data: JSON.stringify({ ...facts, ...changes }) })
   const read = () =>
     asSuperuser(
-      'select card_id, brand, bin, status from card_facts where merchant_id = $1 order by card_id',
+      'select card_id, brand, bin, status, fingerprint, version from card_facts where merchant_id = $1 order by card_id',
       [merchant],
     )
   const rowOf = (card_id: string, changes: object = {}) => ({ card_id, ...facts, ...changes })

@@ -8,6 +8,7 @@ import {
   paymentMethodAnswer,
 } from '@coffer/connectors/stripe/test-answers.ts'
 import type { ForwardCall, ForwardResult } from '@coffer/core/internal-api.ts'
+import { systemClock } from '@coffer/core/time.ts'
 import { quietLog } from '../../test/support/postgres.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
 import { dies, forwarded, neverAnswered, neverSent, newPlan, startStandInVault } from './test-attempts.ts'
@@ -19,6 +20,7 @@ async function run(t: TestContext, forward: Forward, plan: AttemptPlan = newPlan
   const vault = await startStandInVault(t, { forward })
   const deps = {
     vault: vault.client,
+    clock: systemClock,
     log: quietLog,
   }
   const ending = await runAttempt(deps, connector, plan, timeoutMs)
@@ -106,7 +108,7 @@ test('at the step that moves money every trouble is unknown, but for proof that 
 test('a vault that does not listen has sent nothing', async (t) => {
   const vault = await startStandInVault(t, { forward: () => dies })
   await vault.stop()
-  const deps = { vault: vault.client, log: quietLog }
+  const deps = { vault: vault.client, clock: systemClock, log: quietLog }
   const atFirst = await runAttempt(deps, connector, newPlan(), 10_000)
   assert.equal(atFirst.kind, 'not_sent')
   const atMoney = await runAttempt(deps, onlyMoneyStep, newPlan(), 10_000)
@@ -125,7 +127,7 @@ test('without time left nothing is sent; a step gets only what is left', async (
 test('what the connector cannot express is not sent', async (t) => {
   const onlyMoney = { ...connector, authorize: connector.authorize.filter((step) => step.moves_money) }
   const vault = await startStandInVault(t, { forward: () => dies })
-  const deps = { vault: vault.client, log: quietLog }
+  const deps = { vault: vault.client, clock: systemClock, log: quietLog }
   const ending = await runAttempt(deps, onlyMoney, newPlan(), 10_000)
   assert.deepEqual(ending, { kind: 'not_sent', message: 'the connector cannot express this payment' })
   assert.deepEqual(vault.forwards, [])

@@ -9,7 +9,11 @@ import type { ForwardCall, ForwardLooked, ForwardResult } from '@coffer/core/int
 import { type InternalClient, NoAnswer } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { money } from '@coffer/core/money.ts'
-import type { Ending } from './machine.ts'
+import type { Clock } from '@coffer/core/time.ts'
+import { type Ending, endingOf } from '../retries/advice.ts'
+
+/** Which number an attempt charges, as far as the platform may know it, and which version of the card. */
+export type ChargedCard = { brand: string; fingerprint: string; version: string }
 
 /** What an attempt is about, enough to make its requests again. */
 export type AttemptPlan = {
@@ -17,6 +21,8 @@ export type AttemptPlan = {
   payment_id: string
   attempt_id: string
   card_id: string
+  /** Null until its intent is written. */
+  card: ChargedCard | null
   connection: { connection_id: string; settings: Record<string, string> }
   amount_minor: bigint
   currency: string
@@ -30,6 +36,7 @@ export type Progress = { answers: Record<string, string>; card_version_id: strin
 
 export type AttemptDeps = {
   vault: InternalClient
+  clock: Clock
   log: Log
 }
 
@@ -147,10 +154,11 @@ async function runStep(
     Object.assign(progress.answers, told.answers)
     return undefined
   }
-  return told.kind === 'unknown' && !step.moves_money ? noMoney(told.cause) : told
+  if (told.kind === 'unknown' && !step.moves_money) return noMoney(told.cause)
+  return endingOf(told, plan.card?.brand ?? null, deps.clock.now())
 }
 
-export function uncertain(cause: string): Outcome {
+export function uncertain(cause: string): Extract<Outcome, { kind: 'unknown' }> {
   return { kind: 'unknown', cause, psp_reference: null }
 }
 

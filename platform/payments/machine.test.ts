@@ -6,6 +6,7 @@ import { declineActions, declineReasons } from '@coffer/core/connector.ts'
 import { money } from '@coffer/core/money.ts'
 import fc from 'fast-check'
 import { operationRules } from '../operations/rules.ts'
+import { adviceSources } from '../retries/advice.ts'
 import { type Ending, httpStatusOf, openStates, paymentTransitions, settlementOf } from './machine.ts'
 
 const text = fc.string({ maxLength: 30 })
@@ -29,6 +30,9 @@ const endings: fc.Arbitrary<Ending> = fc.oneof(
       psp_code_namespace: text,
       network_decline_code: orNull(text),
       network_advice_code: orNull(text),
+      source: fc.constantFrom(...adviceSources),
+      network_category: fc.constantFrom(null, 1, 2, 3, 4),
+      retry_after: orNull(text),
     }),
     psp_reference: orNull(text),
   }),

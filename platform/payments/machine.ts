@@ -6,7 +6,9 @@
  *
  * An attempt that has ended never changes again. `failed` is said only where provably nothing moved.
  */
-import type { Decline, Outcome } from '@coffer/core/connector.ts'
+import type { AdvisedDecline, Ending } from '../retries/advice.ts'
+
+export type { Ending } from '../retries/advice.ts'
 
 export type AttemptState =
   | 'sending'
@@ -49,16 +51,13 @@ export const openStates: readonly AttemptState[] = ['sending', 'pending', 'unkno
 /** States in which nothing moved and nothing will: another attempt of the payment may follow. */
 export const endedStates: readonly AttemptState[] = ['declined', 'rejected', 'not_sent']
 
-/** How an attempt ended: a PSP's outcome, or the certainty that nothing was sent that can move money. */
-export type Ending = Outcome | { kind: 'not_sent'; message: string; code?: 'cvc_unavailable' }
-
 export type PaymentFailure = { code: string; message: string }
 
 export type Settlement = {
   attempt_state: AttemptState
   payment_status: PaymentStatus
   event_type: string
-  decline: Decline | null
+  decline: AdvisedDecline | null
   failure: PaymentFailure | null
   psp_reference: string | null
   network_transaction_id: string | null

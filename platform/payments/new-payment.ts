@@ -82,6 +82,7 @@ export function newPaymentOf(
     payment_id: paymentId,
     attempt_id: attemptId,
     card_id: input.card,
+    card: null,
     connection,
     amount_minor: BigInt(input.amount),
     currency: input.currency,

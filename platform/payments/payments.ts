@@ -116,10 +116,10 @@ export function createPayments(deps: PaymentsDeps) {
   ): Promise<Exclude<IntentInserted, { verdict: 'card_not_known' }>> {
     const intent = await store.insertIntent(entry)
     if (intent.verdict !== 'card_not_known') return intent
-    const status = await statusInVault(deps.vault, entry.merchant_id, entry.plan.card_id)
-    if (status === undefined) throw new Failure('card_not_found', { param: 'card' })
-    if (status !== 'active') throw new Failure('card_not_active', { param: 'card' })
-    return insertIntent({ ...entry, card_is_known: true })
+    const card = await factsInVault(deps.vault, entry.merchant_id, entry.plan.card_id)
+    if (card === undefined) throw new Failure('card_not_found', { param: 'card' })
+    if (card.status !== 'active') throw new Failure('card_not_active', { param: 'card' })
+    return insertIntent({ ...entry, card })
   }
 
   return {
@@ -164,12 +164,12 @@ export function createPayments(deps: PaymentsDeps) {
         body_hmac,
         ...intentTimes(deps),
         event_data: serialize(payment),
-        card_is_known: false,
+        card: null,
       })
       failpoint('platform.payments.after_intent')
       if (intent.verdict !== 'inserted') return answers.repeated<{ payment_id: string }>(intent, abandoned)
       const answer = answerFor(payment.id)
-      const work = carryOut(connector, plan, payment, answer, subjects)
+      const work = carryOut(connector, { ...plan, card: intent.card }, payment, answer, subjects)
       return answers.inTime(work, answer, { payment_id: payment.id })
     },
 
@@ -221,15 +221,15 @@ async function findInVault(
 }
 
 /** Undefined where there is no such card. */
-async function statusInVault(
+async function factsInVault(
   vault: InternalClient,
   merchantId: string,
   cardId: string,
-): Promise<string | undefined> {
+): Promise<CardFacts | undefined> {
   if (!isId('card', cardId)) return undefined
   try {
     const asked = { merchant_id: merchantId, card_id: cardId }
-    return (await vault.call<CardFacts>('/internal/card-facts', asked)).status
+    return await vault.call<CardFacts>('/internal/card-facts', asked)
   } catch (error) {
     if (error instanceof Failure && error.code === 'not_found') return undefined
     throw error

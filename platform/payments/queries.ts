@@ -4,7 +4,7 @@ import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, jsonOrNull, merchantsOf } from '@coffer/core/rows.ts'
 import type { Earlier } from './answers.ts'
-import type { AttemptPlan } from './attempt.ts'
+import type { AttemptPlan, ChargedCard } from './attempt.ts'
 import { openStates, type Settlement } from './machine.ts'
 import { type NextAttempt, nextAttemptStatement } from './next-attempt-queries.ts'
 import type { Payment } from './schemas.ts'
@@ -44,11 +44,14 @@ export type IntentInsert = Caller & {
   /** How long another request with this key is told that this one is running. */
   lease_ms: number
   event_data: string
-  /** The vault has said that there is such a card and that it is active: the projection, which may be a moment behind, is not asked. */
-  card_is_known: boolean
+  /** As the vault has told of an active card: the projection, which may be a moment behind, is not asked. */
+  card: ChargedCard | null
 }
 
-export type IntentInserted = { verdict: 'inserted' } | { verdict: 'card_not_known' } | EarlierIntent
+export type IntentInserted =
+  | { verdict: 'inserted'; card: ChargedCard }
+  | { verdict: 'card_not_known' }
+  | EarlierIntent
 
 export type EarlierIntent = Earlier<{ payment_id: string }>
 
@@ -60,6 +63,9 @@ export type IntentRow = {
   object_id: string | null
   response_status: number | null
   response_body: string | null
+  card_brand: string
+  card_fingerprint: string
+  card_version: string
 }
 
 /** The intent of a batch of payments: idempotency record, payment, attempt, audit record and event, together. */
@@ -68,11 +74,11 @@ const insertIntentsText = `
     select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
       $8::text[], $9::text[], $10::json[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
       $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::int[], $23::int[],
-      $24::json[], $25::boolean[], $26::json[], $27::text[])
+      $24::json[], $25::json[], $26::text[], $27::text[], $28::text[], $29::text[])
     with ordinality as input (merchant_id, payment_id, attempt_id, amount_minor, currency, card_id, capture,
       initiator, reference, metadata, connection_id, psp, created_at, event_id, audit_id, actor, key_id,
       request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data,
-      card_was_found, routing, reason, place)
+      routing, reason, told_brand, told_fingerprint, told_version, place)
   ), known as materialized (
     select input.place, record.* from input cross join lateral (
       select record.body_hmac = input.body_hmac as same_body, record.lease_until > now() as leased,
@@ -80,12 +86,16 @@ const insertIntentsText = `
       from idempotency_records record
       where record.merchant_id = input.merchant_id and record.operation = 'payments.create'
         and record.idempotency_key = input.idempotency_key limit 1) record
-  ), without_card as materialized (
-    select input.place from input left join lateral (
-      select card_id from card_facts
+  ), charged as materialized (
+    select input.place, coalesce(told_brand, fact.brand) as card_brand,
+      coalesce(told_fingerprint, fact.fingerprint) as card_fingerprint,
+      coalesce(told_version, fact.version) as card_version
+    from input left join lateral (
+      select brand, fingerprint, version from card_facts
       where card_facts.merchant_id = input.merchant_id and card_facts.card_id = input.card_id
-        and status = 'active' limit 1) fact on true
-    where not card_was_found and fact.card_id is null
+        and told_fingerprint is null and status = 'active' limit 1) fact on true
+  ), without_card as materialized (
+    select place from charged where card_fingerprint is null
   ), claimed as materialized (
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id, lease_until,
       expires_at)
@@ -97,7 +107,8 @@ const insertIntentsText = `
     on conflict do nothing
     returning object_id
   ), accepted as materialized (
-    select input.* from input join claimed on claimed.object_id = input.payment_id
+    select input.*, card_brand, card_fingerprint, card_version
+    from input join claimed on claimed.object_id = input.payment_id join charged using (place)
   ), added_payments as (
     insert into payments (merchant_id, payment_id, status, amount_minor, currency, card_id, capture, initiator,
       reference, metadata, routing, created_at, updated_at)
@@ -106,9 +117,9 @@ const insertIntentsText = `
     from accepted
   ), added_attempts as (
     insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, reason, state, created_at,
-      updated_at, resolve_at)
+      updated_at, resolve_at, card_brand, card_fingerprint, card_version)
     select merchant_id, attempt_id, payment_id, connection_id, psp, reason, 'sending', created_at, created_at,
-      now() + resolve_after_ms * interval '1 ms'
+      now() + resolve_after_ms * interval '1 ms', card_brand, card_fingerprint, card_version
     from accepted
   ), added_audit as (
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
@@ -120,7 +131,8 @@ const insertIntentsText = `
     select event_id, merchant_id, 'payment.created', payment_id, event_data, created_at from accepted
   )
   select accepted.place is not null as inserted, without_card.place is null as card_is_known, known.same_body,
-    known.leased, known.object_id, known.response_status, known.response_body
+    known.leased, known.object_id, known.response_status, known.response_body, accepted.card_brand,
+    accepted.card_fingerprint, accepted.card_version
   from input left join accepted using (place) left join known using (place)
     left join without_card using (place)
   order by place`
@@ -146,21 +158,35 @@ function intentsStatement(entries: IntentInsert[]): Statement {
         'source_address',
         'idempotency_key',
       ]),
-      ...columnsOf(entries, ['body_hmac', 'resolve_after_ms', 'lease_ms', 'event_data', 'card_is_known']),
+      ...columnsOf(entries, ['body_hmac', 'resolve_after_ms', 'lease_ms', 'event_data']),
       entries.map((entry) => jsonOrNull(entry.payment.routing)),
       entries.map((entry) => entry.payment.attempts[0]!.reason),
+      entries.map(({ card }) => card?.brand ?? null),
+      entries.map(({ card }) => card?.fingerprint ?? null),
+      entries.map(({ card }) => card?.version ?? null),
     ],
   }
 }
 
+type ChargedColumns = {
+  card_brand: string | null
+  card_fingerprint: string | null
+  card_version: string | null
+}
+
+export function chargedCardOf(row: ChargedColumns): ChargedCard | null {
+  const { card_brand: brand, card_fingerprint: fingerprint, card_version: version } = row
+  return brand === null || fingerprint === null || version === null ? null : { brand, fingerprint, version }
+}
+
 function intentOf(row: IntentRow): IntentInserted | undefined {
-  if (row.inserted) return { verdict: 'inserted' }
+  if (row.inserted) return { verdict: 'inserted', card: chargedCardOf(row)! }
   if (row.object_id === null) return row.card_is_known ? undefined : { verdict: 'card_not_known' }
   return earlierIntent({ ...row, object_id: row.object_id })
 }
 
 export function earlierIntent(
-  row: Omit<IntentRow, 'inserted' | 'card_is_known'> & { object_id: string },
+  row: Pick<IntentRow, 'same_body' | 'leased' | 'response_status' | 'response_body'> & { object_id: string },
 ): EarlierIntent {
   if (!row.same_body) return { verdict: 'body_differs' }
   if (row.response_status !== null) {

@@ -3,6 +3,7 @@ import type { Database, Query, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
 import type { AttemptPlan } from './attempt.ts'
 import type { AttemptState } from './machine.ts'
+import { chargedCardOf } from './queries.ts'
 import type { Payment } from './schemas.ts'
 
 export type PaymentKey = { merchant_id: string; payment_id: string }
@@ -126,7 +127,10 @@ export function paymentOf(row: PaymentRow): Payment {
 
 export type PlanRow = { plan: AttemptPlan; psp: string; state: AttemptState; created_at: Date }
 
-type FoundPlan = Omit<AttemptPlan, 'connection'> & {
+type FoundPlan = Omit<AttemptPlan, 'connection' | 'card'> & {
+  card_brand: string | null
+  card_fingerprint: string | null
+  card_version: string | null
   connection_id: string
   settings: Record<string, string> | null
   psp: string
@@ -143,7 +147,8 @@ export async function findPlan(database: Database, key: AttemptKey): Promise<Pla
     text: `select attempts.merchant_id, attempts.payment_id, attempts.attempt_id, payments.card_id,
              payments.amount_minor, payments.currency, payments.capture,
              payments.initiator, payments.reference, attempts.connection_id, attempts.psp,
-             attempts.state, attempts.created_at, connections.settings
+             attempts.state, attempts.created_at, connections.settings, attempts.card_brand,
+             attempts.card_fingerprint, attempts.card_version
            from attempts
            join payments on payments.merchant_id = attempts.merchant_id and payments.payment_id = attempts.payment_id
            left join connections on connections.merchant_id = attempts.merchant_id
@@ -153,9 +158,20 @@ export async function findPlan(database: Database, key: AttemptKey): Promise<Pla
   })
   const row = rows[0]
   if (row === undefined) return undefined
-  const { connection_id, settings, psp, state, created_at, ...plan } = row
+  const {
+    connection_id,
+    settings,
+    psp,
+    state,
+    created_at,
+    card_brand,
+    card_fingerprint,
+    card_version,
+    ...plan
+  } = row
+  const card = chargedCardOf({ card_brand, card_fingerprint, card_version })
   return {
-    plan: { ...plan, connection: { connection_id, settings: settings ?? {} } },
+    plan: { ...plan, card, connection: { connection_id, settings: settings ?? {} } },
     psp,
     state,
     created_at,

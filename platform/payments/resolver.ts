@@ -16,6 +16,7 @@ import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { resolveOperation } from '../operations/resolve.ts'
 import type { OperationStore } from '../operations/store.ts'
+import { type Ending, endingOf, type NotSent } from '../retries/advice.ts'
 import {
   type AttemptPlan,
   authorizeInputOf,
@@ -25,7 +26,7 @@ import {
   stepContextOf,
   uncertain,
 } from './attempt.ts'
-import { type Ending, settlementOf, staysOpen } from './machine.ts'
+import { settlementOf, staysOpen } from './machine.ts'
 import { settledPayment } from './payments.ts'
 import * as queries from './resolver-queries.ts'
 import type { Payment } from './schemas.ts'
@@ -103,7 +104,8 @@ async function resolve(deps: ResolverDeps, due: queries.DueAttempt): Promise<voi
     const connector = deps.connectors.get(found.psp)
     const step = connector?.authorize.find((candidate) => candidate.moves_money)
     if (connector === undefined || step === undefined) throw new Error(`there is no connector ${found.psp}`)
-    const ending = await findOut(deps, connector, step, found.plan, due)
+    const outcome = await findOut(deps, connector, step, found.plan, due)
+    const ending = endingOf(outcome, found.plan.card?.brand ?? null, deps.clock.now())
     await settle(deps, found.plan, ending, due)
   } catch (error) {
     deps.log.warn(
@@ -119,7 +121,7 @@ async function findOut(
   step: Step<AuthorizeInput>,
   plan: AttemptPlan,
   due: queries.DueAttempt,
-): Promise<Ending> {
+): Promise<Outcome | NotSent> {
   const looked = await deps.vault.call<ForwardLooked>('/internal/forwards/look', {
     merchant_id: plan.merchant_id,
     attempt_id: plan.attempt_id,

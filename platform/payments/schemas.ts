@@ -7,6 +7,7 @@ import { amountMinorMax } from '@coffer/core/money.ts'
 import { orNull } from '@coffer/core/or-null.ts'
 import { type Static, Type } from 'typebox'
 import { operationKinds } from '../operations/machine.ts'
+import { adviceSources } from '../retries/advice.ts'
 
 export const newPayment = Type.Object(
   {
@@ -41,6 +42,9 @@ const decline = Type.Object({
   psp_code_namespace: Type.String(),
   network_decline_code: orNull(Type.String()),
   network_advice_code: orNull(Type.String()),
+  source: Type.Enum([...adviceSources]),
+  network_category: orNull(Type.Integer()),
+  retry_after: orNull(Type.String()),
 })
 
 /** Why an attempt goes through its connection. */

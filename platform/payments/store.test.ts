@@ -11,7 +11,7 @@ import { type Ending, httpStatusOf, openStates, settlementOf } from './machine.t
 import { settledPayment } from './payments.ts'
 import type { Payment } from './schemas.ts'
 import { createPaymentStore } from './store.ts'
-import { intentOf, newPlan } from './test-attempts.ts'
+import { chargedCard, intentOf, newPlan } from './test-attempts.ts'
 
 const postgres = await startTestPostgres({ after })
 const database = postgres.open('coffer_platform_service')
@@ -37,6 +37,9 @@ const declined: Ending = {
     psp_code_namespace: 'stripe.decline_code',
     network_decline_code: '51',
     network_advice_code: null,
+    source: 'psp',
+    network_category: 4,
+    retry_after: null,
   },
   psp_reference: 'pi_1',
 }
@@ -46,7 +49,7 @@ const rejected: Ending = { kind: 'rejected', psp_code: 'rate_limit', message: 's
 const pending: Ending = { kind: 'pending', psp_reference: 'pi_1' }
 
 async function started(plan: AttemptPlan = newPlan()): Promise<AttemptPlan> {
-  assert.deepEqual(await store.insertIntent(intentOf(plan)), { verdict: 'inserted' })
+  assert.deepEqual(await store.insertIntent(intentOf(plan)), { verdict: 'inserted', card: chargedCard })
   return plan
 }
 
@@ -117,11 +120,11 @@ test('an intent with a key that is known writes nothing and says what became of 
 
 test('a card that is not known is not charged; the same key is free for it once it is', async () => {
   const plan = newPlan()
-  const unknownCard = intentOf(plan, { card_is_known: false })
+  const unknownCard = intentOf(plan, { card: null })
   assert.deepEqual(await store.insertIntent(unknownCard), { verdict: 'card_not_known' })
   assert.equal(await store.get(plan.merchant_id, plan.payment_id), undefined)
   assert.deepEqual(await told(plan), [])
-  assert.deepEqual(await store.insertIntent(intentOf(plan)), { verdict: 'inserted' })
+  assert.deepEqual(await store.insertIntent(intentOf(plan)), { verdict: 'inserted', card: chargedCard })
 })
 
 test('of many intents with one key at once one is written, and all others see it', async () => {

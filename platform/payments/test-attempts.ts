@@ -5,7 +5,7 @@ import type { HttpResponse } from '@coffer/core/connector.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { ForwardCall, ForwardLook, ForwardLooked, ForwardResult } from '@coffer/core/internal-api.ts'
 import { createInternalClient, type InternalClient } from '@coffer/core/internal-client.ts'
-import type { AttemptPlan } from './attempt.ts'
+import type { AttemptPlan, ChargedCard } from './attempt.ts'
 import type { IntentInsert } from './queries.ts'
 import type { Payment } from './schemas.ts'
 
@@ -18,6 +18,7 @@ export function newPlan(changes: Partial<AttemptPlan> = {}): AttemptPlan {
     payment_id: newId('payment'),
     attempt_id: newId('attempt'),
     card_id: newId('card'),
+    card: null,
     connection: { connection_id: newId('connection'), settings: {} },
     amount_minor: 1234n,
     currency: 'USD',
@@ -68,6 +69,12 @@ export function paymentOf(plan: AttemptPlan, at: string = new Date().toISOString
   }
 }
 
+export const chargedCard: ChargedCard = {
+  brand: 'visa',
+  fingerprint: newId('fingerprint'),
+  version: newId('cardVersion'),
+}
+
 /** The intent of a payment whose card is known. Due for the resolver after a minute, if not said otherwise. */
 export function intentOf(plan: AttemptPlan, changes: Partial<IntentInsert> = {}): IntentInsert {
   const payment = paymentOf(plan)
@@ -86,7 +93,7 @@ export function intentOf(plan: AttemptPlan, changes: Partial<IntentInsert> = {})
     resolve_after_ms: 60_000,
     lease_ms: 60_000,
     event_data: JSON.stringify(payment),
-    card_is_known: true,
+    card: chargedCard,
     ...changes,
   }
 }

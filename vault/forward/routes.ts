@@ -130,8 +130,10 @@ export function internalRoutes(deps: {
         schema: { body: cardFactsCall, response: { 200: cardFacts } },
       },
       async (request) => {
-        const { brand, bin, status } = await deps.cards.find(request.body.merchant_id, request.body.card_id)
-        return { brand, bin, status }
+        const { merchant_id, card_id } = request.body
+        const card = await deps.cards.find(merchant_id, card_id)
+        const { brand, bin, status, fingerprint, card_version_id: version } = card
+        return { brand, bin, status, fingerprint, version }
       },
     )
 
