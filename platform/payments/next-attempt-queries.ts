@@ -51,8 +51,9 @@ const nextAttemptText = `
     returning attempt_count
   ), begun as (
     insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, number, reason, state, created_at,
-      updated_at, resolve_at)
-    select $1, $9, $2, $10, $11, counted.attempt_count, $12, 'sending', $5, $5, now() + $13::int * interval '1 ms'
+      updated_at, resolve_at, card_brand, card_fingerprint, card_version)
+    select $1, $9, $2, $10, $11, counted.attempt_count, $12, 'sending', $5, $5,
+      now() + $13::int * interval '1 ms', $18, $19, $20
     from previous left join counted on true
     where $4::text is not null or counted.attempt_count is not null
     returning attempt_id
@@ -85,6 +86,9 @@ export function nextAttemptStatement(entry: NextAttempt): Statement {
       entry.event_type,
       endedStates,
       entry.event_data,
+      plan.card?.brand ?? null,
+      plan.card?.fingerprint ?? null,
+      plan.card?.version ?? null,
     ],
   }
 }

@@ -9,7 +9,7 @@ import { nextAttemptOf } from './next-attempt.ts'
 import { settledPayment } from './payments.ts'
 import type { Payment } from './schemas.ts'
 import { createPaymentStore } from './store.ts'
-import { intentOf, newPlan } from './test-attempts.ts'
+import { chargedCard, intentOf, newPlan } from './test-attempts.ts'
 
 const postgres = await startTestPostgres({ after })
 const database = postgres.open('coffer_platform_service')
@@ -31,8 +31,8 @@ const connection = { connection_id: 'con_second', settings: {} }
 async function started(): Promise<{ plan: AttemptPlan; payment: Payment }> {
   const plan = newPlan()
   const intent = intentOf(plan)
-  assert.deepEqual(await store.insertIntent(intent), { verdict: 'inserted' })
-  return { plan, payment: intent.payment }
+  assert.deepEqual(await store.insertIntent(intent), { verdict: 'inserted', card: chargedCard })
+  return { plan: { ...plan, card: chargedCard }, payment: intent.payment }
 }
 
 /** Ends the last attempt with `ending`, or finds it ended where that is null, and begins the next. */
@@ -97,6 +97,8 @@ test('the end of an attempt and the intent of the next are one: the payment goes
     events.map(({ type }) => type),
     ['payment.created', 'payment.failed_over'],
   )
+  const begun = await store.findPlan({ ...plan, attempt_id: next.plan.attempt_id })
+  assert.deepEqual(begun!.plan.card, chargedCard)
   assert.equal(await settle(next.plan, next.payment, approved), true)
   assert.deepEqual(await tried(plan), ['captured', 'not_sent', 'approved'])
   assert.equal((await read(plan)).amount_captured, 1234)

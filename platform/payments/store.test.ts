@@ -94,7 +94,7 @@ test('an intent is one whole: payment, attempt, audit record, event and idempote
   ])
   assert.equal(record!['response_status'], null)
   const found = await store.findPlan(plan)
-  assert.deepEqual(found!.plan, plan)
+  assert.deepEqual(found!.plan, { ...plan, card: chargedCard })
 })
 
 test('an intent with a key that is known writes nothing and says what became of the first', async () => {
