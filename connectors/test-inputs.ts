@@ -39,6 +39,9 @@ export function operationInput(changes: Partial<OperationInput> = {}): Operation
     payment_id: 'pay_01jqzk3x5v',
     payment_psp_reference: 'pi_1PgafyB7WZ01zgkW',
     amount: { amount_minor: 1234n, currency: 'USD' },
+    authorized: { amount_minor: 1234n, currency: 'USD' },
+    captured: { amount_minor: 0n, currency: 'USD' },
+    final: true,
     reason: null,
     ...changes,
   }

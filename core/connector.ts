@@ -216,8 +216,13 @@ export type OperationInput = {
   payment_id: string
   /** What the PSP calls the payment: the `psp_reference` of its authorization. */
   payment_psp_reference: string
-  /** What to capture or to refund; for a cancel, what is held. */
+  /** What to capture or to refund, or what is to be held in addition; for a cancel, what is held. */
   amount: Money
+  /** Of the payment in all, before this operation; they stay so while a capture or an increment is under way. */
+  authorized: Money
+  captured: Money
+  /** Of a capture: whether it lets go of what is left then. Always true where the PSP captures once. */
+  final: boolean
   reason: RefundReason | null
 }
 
@@ -323,8 +328,8 @@ export type Connector = {
   verify?: Step<AuthorizeInput>[]
   /** Looks up what became of an authorization. */
   sync?: Sync
-  /** `several`: what is left of an authorization after a capture can be captured too. */
-  capture?: Operation & { several: boolean }
+  /** `several`: what is left of an authorization after a capture can be captured too, at that account. */
+  capture?: Operation & { several: boolean | ((account: Account) => boolean) }
   cancel?: Operation
   refund?: Operation
   /** Holds more of an authorization: `amount` is what is added. */

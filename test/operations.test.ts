@@ -73,6 +73,7 @@ test('what is authorized is captured, and the payment shows what moved and by wh
     amount: 1000,
     currency: 'EUR',
     reason: null,
+    final: true,
     psp_reference: payment.attempts[0]!.psp_reference,
     failure: null,
     parked: false,

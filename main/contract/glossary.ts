@@ -110,7 +110,7 @@ const meanings: Record<string, string> = {
   number_erased_at: 'RFC 3339; null while the version can be gone back to.',
   object: 'What kind of object this is.',
   object_id: 'The object it happened to.',
-  operations: 'Captures, cancels and refunds of the payment, oldest first.',
+  operations: 'Captures, cancels, refunds and increments of the payment, oldest first.',
   owner: 'Who has the key: two keys of one owner are one person.',
   payment: 'The id of a payment.',
   postal_code: 'As it is written in that country.',

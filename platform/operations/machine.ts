@@ -10,10 +10,19 @@
 import type { OperationOutcome } from '@coffer/core/connector.ts'
 import type { PaymentFailure } from '../payments/machine.ts'
 
-export const operationKinds = ['capture', 'cancel', 'refund'] as const
+export const operationKinds = ['capture', 'cancel', 'refund', 'increment'] as const
 export type OperationKind = (typeof operationKinds)[number]
 
 export type OperationState = 'sending' | 'pending' | 'unknown' | 'succeeded' | 'failed'
+
+/** What may follow what: the drawing in docs/payments.md is made from it. What has ended stays. */
+export const operationTransitions: Record<OperationState, readonly OperationState[]> = {
+  sending: ['succeeded', 'failed', 'pending', 'unknown'],
+  pending: ['succeeded', 'failed', 'unknown'],
+  unknown: ['succeeded', 'failed', 'pending'],
+  succeeded: [],
+  failed: [],
+}
 
 /** States from which the answer, a look-up or a re-send may still settle an operation. */
 export const openOperationStates: readonly OperationState[] = ['sending', 'pending', 'unknown']

@@ -44,7 +44,12 @@ export type OperationsDeps = {
 /** Gives the JSON text of an operation as its response schema allows it. */
 export type SerializeOperation = (operation: Operation) => string
 
-export type OperationAsked = { kind: OperationKind; amount: number | null; reason: string | null }
+export type OperationAsked = {
+  kind: OperationKind
+  amount: number | null
+  reason: string | null
+  final: boolean | null
+}
 
 export function createOperations(deps: OperationsDeps) {
   const { store, operationStore } = deps
@@ -86,7 +91,7 @@ export function createOperations(deps: OperationsDeps) {
       serialize: SerializeOperation,
     ): Promise<StoredAnswer> {
       if (!isId('payment', paymentId)) throw new Failure('not_found')
-      const { kind, amount, reason } = asked
+      const { kind, amount, reason, final } = asked
       const answerFor = (operationId: string) => ({
         merchant_id: caller.merchant_id,
         operation: idempotencyOperationOf(kind),
@@ -107,9 +112,13 @@ export function createOperations(deps: OperationsDeps) {
         kind,
         amount_minor: amount === null ? null : BigInt(amount),
         reason,
+        final,
         connectors: deps.connectors,
         idempotency_key: idempotencyKey,
-        body_hmac: bodyHmac(deps.bodyKey, { payment: paymentId, amount, reason }),
+        body_hmac: bodyHmac(deps.bodyKey, {
+          ...{ payment: paymentId, amount, reason },
+          ...(final !== null && { final }),
+        }),
         ...intentTimes(deps),
         at,
       })

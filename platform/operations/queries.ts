@@ -12,7 +12,7 @@ import type { Earlier } from '../payments/answers.ts'
 import type { AttemptPlan } from '../payments/attempt.ts'
 import type { Operation } from '../payments/schemas.ts'
 import type { OperationKind, OperationState } from './machine.ts'
-import { amountOf, type Holdings, operationsMax, reserved } from './rules.ts'
+import { allowed, type Holdings, operationsMax, reserved } from './rules.ts'
 
 /** What an operation is about, enough to make its request again. */
 export type OperationPlan = {
@@ -21,8 +21,13 @@ export type OperationPlan = {
   operation_id: string
   kind: OperationKind
   amount_minor: bigint
+  /** Of the payment, before this operation. */
+  authorized_minor: bigint
+  captured_minor: bigint
   currency: string
   reason: string | null
+  /** Of a capture: whether it lets go of what is left; null of others. */
+  final: boolean | null
   card_id: string
   connection: AttemptPlan['connection']
   psp: string
@@ -38,6 +43,8 @@ export type OperationInsert = Caller & {
   /** Null for all that is left. */
   amount_minor: bigint | null
   reason: string | null
+  /** Of a capture: null for what is usual at that PSP. */
+  final: boolean | null
   connectors: ReadonlyMap<string, Connector>
   idempotency_key: string
   body_hmac: Buffer
@@ -66,7 +73,12 @@ export function insertOperation(database: Database, entry: OperationInsert): Pro
     if (payment === undefined) throw new Failure('not_found')
     const authorized = await findAuthorized(query, entry)
     const connector = authorized && entry.connectors.get(authorized.psp)
-    const amount = amountOf(entry.kind, entry.amount_minor, payment, connector)
+    const account = {
+      connection_id: authorized?.connection_id ?? '',
+      settings: authorized?.settings ?? {},
+    }
+    const asked = { kind: entry.kind, amount: entry.amount_minor, final: entry.final }
+    const permitted = allowed(asked, payment, connector, account)
     if (authorized?.psp_reference == null)
       throw new Failure('payment_state_invalid', { detail: 'The PSP has given this payment no reference.' })
     if (authorized.operations >= operationsMax)
@@ -74,26 +86,21 @@ export function insertOperation(database: Database, entry: OperationInsert): Pro
         detail: `A payment has at most ${operationsMax} operations.`,
       })
     const { merchant_id, payment_id, operation_id, kind, reason } = entry
-    const { currency, card_id } = payment
-    const { attempt_id, connection_id, settings, psp } = authorized
     const plan: OperationPlan = {
-      ...{
-        merchant_id,
-        payment_id,
-        operation_id,
-        kind,
-        amount_minor: amount,
-        currency,
-        reason,
-        card_id,
-        psp,
-      },
-      connection: { connection_id, settings: settings ?? {} },
+      ...{ merchant_id, payment_id, operation_id, kind, reason },
+      amount_minor: permitted.amount,
+      authorized_minor: payment.authorized_minor,
+      captured_minor: payment.captured_minor,
+      currency: payment.currency,
+      final: kind === 'capture' ? permitted.final : null,
+      card_id: payment.card_id,
+      connection: account,
+      psp: authorized.psp,
       payment_psp_reference: authorized.psp_reference,
     }
     const operation = newOperationOf(plan, entry.at)
-    await hold(query, entry, reserved(kind, amount, payment))
-    await writeIntent(query, entry, attempt_id, operation)
+    await hold(query, entry, reserved(kind, permitted, payment))
+    await writeIntent(query, entry, authorized.attempt_id, operation)
     return { verdict: 'inserted', plan, operation }
   })
 }
@@ -107,6 +114,7 @@ function newOperationOf(plan: OperationPlan, at: Date): Operation {
     amount: Number(plan.amount_minor),
     currency: plan.currency,
     reason: plan.reason,
+    final: plan.final,
     psp_reference: null,
     failure: null,
     parked: false,
@@ -156,8 +164,9 @@ export async function lockPayment(
 ): Promise<LockedPayment | undefined> {
   const rows = await query<LockedPayment>({
     name: 'lock_payment',
-    text: `select status, amount_minor, authorized_minor, captured_minor, capture_reserved_minor,
-             refund_reserved_minor, cancel_reserved, currency, card_id
+    text: `select status, amount_minor, authorized_minor, incremented_minor, increment_reserved_minor,
+             captured_minor, capture_reserved_minor, capture_final, refund_reserved_minor, cancel_reserved,
+             currency, card_id
            from payments where merchant_id = $1 and payment_id = $2 for update`,
     values: [key.merchant_id, key.payment_id],
   })
@@ -199,11 +208,14 @@ export async function hold(
   await query({
     name: 'hold_payment',
     text: `update payments set status = $3, captured_minor = $4, capture_reserved_minor = $5,
-             refund_reserved_minor = $6, cancel_reserved = $7, updated_at = $8
+             refund_reserved_minor = $6, cancel_reserved = $7, updated_at = $8, authorized_minor = $9,
+             incremented_minor = $10, increment_reserved_minor = $11, capture_final = $12
            where merchant_id = $1 and payment_id = $2`,
     values: [
       ...[key.merchant_id, key.payment_id, holdings.status, holdings.captured_minor],
       ...[holdings.capture_reserved_minor, holdings.refund_reserved_minor, holdings.cancel_reserved, key.at],
+      ...[holdings.authorized_minor, holdings.incremented_minor, holdings.increment_reserved_minor],
+      holdings.capture_final,
     ],
   })
 }
@@ -218,8 +230,8 @@ async function writeIntent(
     name: 'insert_operation',
     text: `with added as (
              insert into operations (merchant_id, operation_id, payment_id, kind, amount_minor, reason, attempt_id,
-               state, created_at, updated_at, resolve_at)
-             values ($1, $2, $3, $4, $5, $6, $7, 'sending', $8, $8, now() + $9 * interval '1 ms')
+               final, state, created_at, updated_at, resolve_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $17, 'sending', $8, $8, now() + $9 * interval '1 ms')
            ), audited as (
              insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
                source_address, reason, result)
@@ -231,6 +243,7 @@ async function writeIntent(
       ...[entry.merchant_id, entry.operation_id, entry.payment_id, entry.kind, BigInt(operation.amount)],
       ...[entry.reason, attemptId, entry.at, entry.resolve_after_ms, newId('audit'), entry.actor],
       ...[entry.key_id, entry.request_id, entry.source_address, newId('event'), JSON.stringify(operation)],
+      operation.final,
     ],
   })
 }
@@ -250,11 +263,13 @@ export async function findOperationPlan(
   const rows = await database.read<Row>([key.merchant_id], {
     name: 'find_operation_plan',
     text: `select operation.merchant_id, operation.payment_id, operation.operation_id, operation.kind,
-             operation.amount_minor, payment.currency, operation.reason, payment.card_id, attempt.connection_id,
+             operation.amount_minor, operation.final, payment.authorized_minor, payment.captured_minor,
+             payment.currency, operation.reason, payment.card_id, attempt.connection_id,
              account.settings, attempt.psp, attempt.psp_reference as payment_psp_reference, operation.state
            from operations operation
            cross join lateral (
-             select currency, card_id from payments where merchant_id = $1 and payment_id = $2 limit 1) payment
+             select currency, card_id, authorized_minor, captured_minor from payments
+             where merchant_id = $1 and payment_id = $2 limit 1) payment
            cross join lateral (
              select connection_id, psp, psp_reference from attempts
              where merchant_id = $1 and payment_id = $2 and attempt_id = operation.attempt_id limit 1) attempt

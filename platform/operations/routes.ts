@@ -7,6 +7,7 @@ import { Type } from 'typebox'
 import {
   newCancel,
   newCapture,
+  newIncrement,
   newRefund,
   type Operation,
   operation,
@@ -54,8 +55,8 @@ export function publicRoutes(operations: Operations): Routes {
         },
       },
       async (request, reply) => {
-        const { amount = null } = request.body
-        const asked = { kind: 'capture', amount, reason: null } as const
+        const { amount = null, final = null } = request.body
+        const asked = { kind: 'capture', amount, reason: null, final } as const
         return sendJsonText(reply, await start(request, reply, request.params.id, asked))
       },
     )
@@ -73,7 +74,30 @@ export function publicRoutes(operations: Operations): Routes {
         },
       },
       async (request, reply) => {
-        const asked = { kind: 'cancel', amount: null, reason: null } as const
+        const asked = { kind: 'cancel', amount: null, reason: null, final: null } as const
+        return sendJsonText(reply, await start(request, reply, request.params.id, asked))
+      },
+    )
+
+    server.post(
+      '/v1/payments/:id/increments',
+      {
+        config: { access, failures },
+        schema: {
+          summary: 'Hold more than was authorized, before it is captured.',
+          headers,
+          params: paymentId,
+          body: newIncrement,
+          response,
+        },
+      },
+      async (request, reply) => {
+        const asked = {
+          kind: 'increment',
+          amount: request.body.amount,
+          reason: null,
+          final: null,
+        } as const
         return sendJsonText(reply, await start(request, reply, request.params.id, asked))
       },
     )
@@ -92,7 +116,7 @@ export function publicRoutes(operations: Operations): Routes {
       },
       async (request, reply) => {
         const { amount = null, reason = null } = request.body
-        const asked = { kind: 'refund', amount, reason } as const
+        const asked = { kind: 'refund', amount, reason, final: null } as const
         return sendJsonText(reply, await start(request, reply, request.params.id, asked))
       },
     )

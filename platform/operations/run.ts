@@ -22,6 +22,9 @@ export function operationInputOf(plan: OperationPlan): OperationInput {
     payment_id: plan.payment_id,
     payment_psp_reference: plan.payment_psp_reference,
     amount: money(plan.amount_minor, plan.currency),
+    authorized: money(plan.authorized_minor, plan.currency),
+    captured: money(plan.captured_minor, plan.currency),
+    final: plan.final ?? true,
     reason: plan.reason as RefundReason | null,
   }
 }

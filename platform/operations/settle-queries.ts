@@ -84,7 +84,10 @@ async function addEntry(query: Query, plan: OperationPlan, at: Date): Promise<vo
     name: 'add_operation_entry',
     text: `insert into payment_entries (merchant_id, payment_id, source_id, kind, amount_minor, created_at)
            values ($1, $2, $3, $4, $5, $6)`,
-    values: [plan.merchant_id, plan.payment_id, plan.operation_id, plan.kind, plan.amount_minor, at],
+    values: [
+      ...[plan.merchant_id, plan.payment_id, plan.operation_id],
+      ...[plan.kind === 'increment' ? 'authorization' : plan.kind, plan.amount_minor, at],
+    ],
   })
 }
 

@@ -51,6 +51,7 @@ export function insertOf(plan: AttemptPlan, changes: Partial<OperationInsert> = 
     kind: 'refund',
     amount_minor: null,
     reason: null,
+    final: null,
     connectors: new Map([['stripe', connector]]),
     idempotency_key: newId('request'),
     body_hmac: Buffer.alloc(32, 1),

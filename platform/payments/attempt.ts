@@ -10,7 +10,7 @@ import { type InternalClient, NoAnswer } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { money } from '@coffer/core/money.ts'
 import type { Clock } from '@coffer/core/time.ts'
-import { type Ending, endingOf } from '../retries/advice.ts'
+import { type Ending, endingOf, type NotSent } from '../retries/advice.ts'
 
 /** Which number an attempt charges, as far as the platform may know it, and which version of the card. */
 export type ChargedCard = { brand: string; fingerprint: string; version: string }
@@ -64,6 +64,20 @@ export function stepContextOf(plan: AttemptPlan, stepName: string, answers: Reco
   }
 }
 
+/** What an attempt sends, in this order: nothing is charged for an amount of zero, the card is verified. */
+export function stepsOf(connector: Connector, plan: Pick<AttemptPlan, 'amount_minor'>) {
+  return plan.amount_minor > 0n ? connector.authorize : (connector.verify ?? [])
+}
+
+/** An approval is at most for what was asked, and in its currency; what says otherwise is not understood. */
+export function believable<Told extends Outcome | NotSent>(plan: AttemptPlan, told: Told): Told | Outcome {
+  if (told.kind !== 'approved') return told
+  const { amount, psp_reference } = told
+  const isAsked = amount.currency === plan.currency && amount.amount_minor <= plan.amount_minor
+  const isNothing = amount.amount_minor === 0n && plan.amount_minor > 0n
+  return isAsked && !isNothing ? told : { kind: 'unknown', cause: 'amount_mismatch', psp_reference }
+}
+
 /** Sends one request of an attempt through the vault. */
 export function sendThroughVault(
   vault: InternalClient,
@@ -97,7 +111,7 @@ export async function runAttempt(
   const input = authorizeInputOf(plan)
   const deadlineMs = performance.now() + timeoutMs
   const progress: Progress = { answers: {}, card_version_id: null }
-  for (const step of connector.authorize) {
+  for (const step of stepsOf(connector, plan)) {
     const ending = await runStep(deps, connector, plan, step, input, progress, deadlineMs)
     failpoint('platform.attempt.after_step_answer')
     if (ending !== undefined) return ending
@@ -155,7 +169,7 @@ async function runStep(
     return undefined
   }
   if (told.kind === 'unknown' && !step.moves_money) return noMoney(told.cause)
-  return endingOf(told, plan.card?.brand ?? null, deps.clock.now())
+  return endingOf(believable(plan, told), plan.card?.brand ?? null, deps.clock.now())
 }
 
 export function uncertain(cause: string): Extract<Outcome, { kind: 'unknown' }> {

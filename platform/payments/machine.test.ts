@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { declineActions, declineReasons } from '@coffer/core/connector.ts'
 import { money } from '@coffer/core/money.ts'
 import fc from 'fast-check'
+import { openOperationStates, operationTransitions } from '../operations/machine.ts'
 import { operationRules } from '../operations/rules.ts'
 import { adviceSources } from '../retries/advice.ts'
-import { type Ending, httpStatusOf, openStates, paymentTransitions, settlementOf } from './machine.ts'
+import { withDrawings } from './drawings.ts'
+import {
+  attemptTransitions,
+  type Ending,
+  httpStatusOf,
+  openStates,
+  paymentTransitions,
+  settlementOf,
+} from './machine.ts'
 
 const text = fc.string({ maxLength: 30 })
 const orNull = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: null })
@@ -15,7 +24,7 @@ const orNull = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: nu
 const endings: fc.Arbitrary<Ending> = fc.oneof(
   fc.record({
     kind: fc.constant('approved' as const),
-    amount: fc.bigInt({ min: 1n, max: 99_999_999_999n }).map((minor) => money(minor, 'EUR')),
+    amount: fc.bigInt({ min: 0n, max: 99_999_999_999n }).map((minor) => money(minor, 'EUR')),
     captured: fc.boolean(),
     psp_reference: text,
     network_transaction_id: orNull(text),
@@ -49,7 +58,7 @@ const endings: fc.Arbitrary<Ending> = fc.oneof(
 
 /** Every ending there is, with what it makes of attempt and payment. */
 const table: Record<Ending['kind'], [attempt: string, payment: string[]]> = {
-  approved: ['approved', ['authorized', 'captured']],
+  approved: ['approved', ['verified', 'authorized', 'captured']],
   declined: ['declined', ['declined']],
   rejected: ['rejected', ['failed']],
   not_sent: ['not_sent', ['failed']],
@@ -73,10 +82,12 @@ test('every ending makes of attempt and payment what the table says, and tells i
 test('money moves exactly where the PSP approved, and failed is never said where any moved', () => {
   fc.assert(
     fc.property(endings, (ending) => {
-      const { entries, payment_status } = settlementOf(ending)
-      if (ending.kind === 'approved')
+      const { entries, entry_minor, payment_status } = settlementOf(ending)
+      if (ending.kind === 'approved' && ending.amount.amount_minor > 0n) {
         assert.deepEqual(entries, ending.captured ? ['authorization', 'capture'] : ['authorization'])
-      else assert.deepEqual(entries, [])
+        assert.equal(entry_minor, ending.amount.amount_minor)
+      } else assert.deepEqual([entries, entry_minor], [[], 0n])
+      assert.equal(payment_status === 'verified', ending.kind === 'approved' && entries.length === 0)
       assert.equal(payment_status === 'captured', entries.includes('capture'))
       if (payment_status === 'failed' || payment_status === 'declined') assert.deepEqual(entries, [])
     }),
@@ -105,14 +116,34 @@ test('a reason is told where there is one: a decline, a failure, a cause, and ne
   )
 })
 
-test('the drawing in the documentation is the table', () => {
-  const text = readFileSync(join(import.meta.dirname, '../../docs/payments.md'), 'utf8')
-  const drawing = /## States\s+```mermaid(.*?)```/s.exec(text)![1]!
-  const drawn = [...drawing.matchAll(/^ *(\S+) --> (\S+?)(?::.*)?$/gm)].map(([, from, to]) => `${from} ${to}`)
-  const table = Object.entries(paymentTransitions).flatMap(([from, following]) =>
-    following.length === 0 ? [`${from} [*]`] : following.map((to) => `${from} ${to}`),
-  )
-  assert.deepEqual(drawn.toSorted(), ['[*] processing', ...table].toSorted())
+test('the drawings in the documentation are made from the tables', () => {
+  const file = join(import.meta.dirname, '../../docs/payments.md')
+  const text = readFileSync(file, 'utf8')
+  if (process.env['UPDATE_DRAWINGS'] === '1') writeFileSync(file, withDrawings(text))
+  assert.equal(readFileSync(file, 'utf8'), withDrawings(text), 'UPDATE_DRAWINGS=1 draws them anew')
+})
+
+test('every state of every table is reached, and from every one that is open an end is', () => {
+  const follow: Record<string, readonly string[]>[] = [
+    paymentTransitions,
+    attemptTransitions,
+    operationTransitions,
+  ]
+  for (const table of follow) {
+    const reachedFrom = (state: string) => {
+      const reached = new Set([state])
+      for (const each of reached) for (const next of table[each]!) reached.add(next)
+      return [...reached]
+    }
+    assert.deepEqual(reachedFrom(Object.keys(table)[0]!).toSorted(), Object.keys(table).toSorted())
+    for (const state of Object.keys(table))
+      assert.ok(
+        reachedFrom(state).some((reached) => table[reached]!.length === 0),
+        state,
+      )
+  }
+  for (const state of openStates) assert.ok(attemptTransitions[state].length > 0)
+  for (const state of openOperationStates) assert.ok(operationTransitions[state].length > 0)
 })
 
 test('what an ending or an operation makes of a payment is in the table of what may follow', () => {

@@ -23,6 +23,7 @@ export type AttemptState =
 export type PaymentStatus =
   | 'processing'
   | 'requires_action'
+  | 'verified'
   | 'authorized'
   | 'captured'
   | 'canceled'
@@ -31,18 +32,34 @@ export type PaymentStatus =
   | 'unknown'
 
 /**
- * What may follow what, for a payment: the drawing in docs/payments.md is this table. What moved is not a status;
- * a refund moves money and leaves the payment `captured`.
+ * What may follow what, for a payment: the drawing in docs/payments.md is made from this table, and a trigger of the
+ * database refuses everything else. What moved is not a status; a refund moves money and leaves the payment `captured`.
  */
 export const paymentTransitions: Record<PaymentStatus, readonly PaymentStatus[]> = {
-  processing: ['requires_action', 'authorized', 'captured', 'declined', 'failed', 'unknown'],
-  unknown: ['processing', 'requires_action', 'authorized', 'captured', 'declined', 'failed'],
-  requires_action: ['canceled'],
+  processing: [
+    ...(['requires_action', 'verified', 'authorized', 'captured', 'canceled', 'declined'] as const),
+    ...(['failed', 'unknown'] as const),
+  ],
+  unknown: ['processing', 'requires_action', 'verified', 'authorized', 'captured', 'declined', 'failed'],
+  requires_action: ['verified', 'authorized', 'captured', 'canceled', 'declined', 'failed'],
+  verified: [],
   authorized: ['captured', 'canceled'],
   captured: [],
   canceled: [],
   declined: [],
   failed: [],
+}
+
+/** As for payments: what has ended stays. */
+export const attemptTransitions: Record<AttemptState, readonly AttemptState[]> = {
+  sending: ['pending', 'unknown', 'action_required', 'approved', 'declined', 'rejected', 'not_sent'],
+  pending: ['unknown', 'action_required', 'approved', 'declined', 'rejected', 'not_sent'],
+  unknown: ['pending', 'action_required', 'approved', 'declined', 'rejected', 'not_sent'],
+  action_required: ['approved', 'declined', 'rejected'],
+  approved: [],
+  declined: [],
+  rejected: [],
+  not_sent: [],
 }
 
 /** States from which the answer, a look-up or a re-send may still settle an attempt. */
@@ -62,8 +79,9 @@ export type Settlement = {
   psp_reference: string | null
   network_transaction_id: string | null
   cause: string | null
-  /** What moved. */
+  /** What moved, each of `entry_minor`. */
   entries: ('authorization' | 'capture')[]
+  entry_minor: bigint
 }
 
 const nothing = {
@@ -73,13 +91,16 @@ const nothing = {
   network_transaction_id: null,
   cause: null,
   entries: [],
+  entry_minor: 0n,
 } as const
 
 export function settlementOf(ending: Ending): Settlement {
   const settlement = { ...nothing, entries: [] }
   switch (ending.kind) {
     case 'approved': {
-      const status = ending.captured ? 'captured' : 'authorized'
+      // An amount of zero asks whether the card is good: nothing is held then.
+      const isVerified = ending.amount.amount_minor === 0n
+      const status = isVerified ? 'verified' : ending.captured ? 'captured' : 'authorized'
       return {
         ...settlement,
         attempt_state: 'approved',
@@ -87,7 +108,9 @@ export function settlementOf(ending: Ending): Settlement {
         event_type: `payment.${status}`,
         psp_reference: ending.psp_reference,
         network_transaction_id: ending.network_transaction_id,
-        entries: ending.captured ? ['authorization', 'capture'] : ['authorization'],
+        entries: isVerified ? [] : ending.captured ? ['authorization', 'capture'] : ['authorization'],
+        // What the issuer has approved, which may be less than was asked for.
+        entry_minor: ending.amount.amount_minor,
       }
     }
     case 'declined':

@@ -152,6 +152,11 @@ export function createPayments(deps: PaymentsDeps) {
         return answers.repeated<{ payment_id: string }>(earlier, abandoned)
       }
       const { connector } = routed
+      if (input.amount === 0 && connector.verify === undefined)
+        throw new Failure('operation_not_supported', {
+          param: 'amount',
+          detail: 'This PSP has no verification of a card: the amount must be more than 0.',
+        })
       const { payment, plan } = newPaymentOf(caller, input, routed, null, deps.clock.now())
       failpoint('platform.payments.before_intent')
       const intent = await insertIntent({
@@ -245,7 +250,7 @@ export function settledPayment(
 ): Payment {
   const settlement = settlementOf(ending)
   const amountOf = (kind: 'authorization' | 'capture') =>
-    settlement.entries.includes(kind) ? payment.amount : 0
+    settlement.entries.includes(kind) ? Number(settlement.entry_minor) : 0
   return {
     ...payment,
     status: settlement.payment_status,

@@ -201,7 +201,6 @@ export type SettlementUpdate = {
   merchant_id: string
   attempt_id: string
   payment_id: string
-  amount_minor: bigint
   settlement: Settlement
   payment: Payment
   /** Null where no request waits for the answer. */
@@ -266,7 +265,7 @@ export function settleStatement(entry: SettlementUpdate): Statement {
       settlement.payment_status,
       jsonOrNull(settlement.decline),
       jsonOrNull(settlement.failure),
-      entry.amount_minor,
+      settlement.entry_minor,
       settlement.entries,
       newId('event'),
       settlement.event_type,

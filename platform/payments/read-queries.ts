@@ -39,7 +39,7 @@ const isParked = '(parked_at is not null and resolve_at is not null)'
 
 /** Everything shown of an operation; `operations` and `payments` are in scope. */
 const operationJson = `json_build_object('id', operation_id, 'object', kind, 'payment', operations.payment_id,
-      'status', state, 'amount', operations.amount_minor, 'currency', payments.currency, 'reason', reason,
+      'status', state, 'amount', operations.amount_minor, 'currency', payments.currency, 'reason', reason, 'final', final,
       'psp_reference', psp_reference, 'failure', operations.failure, 'parked', ${isParked},
       'created_at', operations.created_at, 'updated_at', operations.updated_at)`
 

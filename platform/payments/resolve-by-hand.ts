@@ -64,7 +64,6 @@ async function resolveAttempt(
       merchant_id: caller.merchant_id,
       payment_id: payment.id,
       attempt_id: attempt.id,
-      amount_minor: BigInt(payment.amount),
       settlement: settlementOf(ending),
       payment: settled,
       idempotency_key: null,

@@ -20,10 +20,12 @@ import { type Ending, endingOf, type NotSent } from '../retries/advice.ts'
 import {
   type AttemptPlan,
   authorizeInputOf,
+  believable,
   isKeyKept,
   lookUpTimes,
   sendThroughVault,
   stepContextOf,
+  stepsOf,
   uncertain,
 } from './attempt.ts'
 import { settlementOf, staysOpen } from './machine.ts'
@@ -52,11 +54,11 @@ const troublePauseMs = 1_000
 
 const oldestUnknown = gauge(
   'coffer_oldest_unknown_attempt_seconds',
-  'Age of the oldest attempt, capture, cancel or refund without a known outcome.',
+  'Age of the oldest attempt, capture, cancel, refund or increment without a known outcome.',
 )
 const parkedCount = gauge(
   'coffer_parked_attempts',
-  'Attempts, captures, cancels and refunds that are not expected to settle by themselves.',
+  'Attempts, captures, cancels, refunds and increments that are not expected to settle by themselves.',
 )
 
 export function startResolver(deps: ResolverDeps): Resolver {
@@ -102,10 +104,11 @@ async function resolve(deps: ResolverDeps, due: queries.DueAttempt): Promise<voi
     const found = await deps.store.findPlan(due)
     if (found === undefined) return
     const connector = deps.connectors.get(found.psp)
-    const step = connector?.authorize.find((candidate) => candidate.moves_money)
-    if (connector === undefined || step === undefined) throw new Error(`there is no connector ${found.psp}`)
+    const step = connector && stepsOf(connector, found.plan).find((candidate) => candidate.moves_money)
+    if (connector === undefined || step === undefined)
+      throw new Error(`the connector ${found.psp} does not have this`)
     const outcome = await findOut(deps, connector, step, found.plan, due)
-    const ending = endingOf(outcome, found.plan.card?.brand ?? null, deps.clock.now())
+    const ending = endingOf(believable(found.plan, outcome), found.plan.card?.brand ?? null, deps.clock.now())
     await settle(deps, found.plan, ending, due)
   } catch (error) {
     deps.log.warn(

@@ -11,7 +11,11 @@ import { adviceSources } from '../retries/advice.ts'
 
 export const newPayment = Type.Object(
   {
-    amount: Type.Integer({ minimum: 1, maximum: Number(amountMinorMax), description: 'In minor units.' }),
+    amount: Type.Integer({
+      minimum: 0,
+      maximum: Number(amountMinorMax),
+      description: 'In minor units. 0 verifies the card: nothing is charged and nothing held.',
+    }),
     currency: Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217.' }),
     card: Type.String({ minLength: 1, maxLength: 100, pattern: storableText }),
     capture: Type.Optional(
@@ -76,9 +80,10 @@ export const operation = Type.Object({
   object: Type.Enum([...operationKinds]),
   payment: Type.String({ pattern: idPattern('payment') }),
   status: Type.String({ description: 'sending, pending, unknown, succeeded or failed.' }),
-  amount: Type.Integer({ description: 'What is captured, given back, or let go of.' }),
+  amount: Type.Integer({ description: 'What is captured, given back, let go of, or held in addition.' }),
   currency: Type.String(),
   reason: orNull(Type.String()),
+  final: orNull(Type.Boolean({ description: 'Of a capture: whether it lets go of what is left.' })),
   psp_reference: orNull(Type.String()),
   failure,
   parked,
@@ -91,7 +96,8 @@ export const payment = Type.Object({
   id: Type.String({ pattern: idPattern('payment') }),
   object: Type.Literal('payment'),
   status: Type.String({
-    description: 'processing, requires_action, authorized, captured, canceled, declined, failed or unknown.',
+    description:
+      'processing, requires_action, verified, authorized, captured, canceled, declined, failed or unknown.',
   }),
   amount: Type.Integer(),
   amount_authorized: Type.Integer(),
@@ -126,7 +132,28 @@ const amount = Type.Optional(
     description: 'All that is left, if left out.',
   }),
 )
-export const newCapture = Type.Object({ amount }, { additionalProperties: false })
+export const newCapture = Type.Object(
+  {
+    amount,
+    final: Type.Optional(
+      Type.Boolean({
+        description:
+          'Whether what is left is let go of. Left out: only where the PSP captures once, or nothing is left.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export const newIncrement = Type.Object(
+  {
+    amount: Type.Integer({
+      minimum: 1,
+      maximum: Number(amountMinorMax),
+      description: 'What is to be held in addition, in minor units.',
+    }),
+  },
+  { additionalProperties: false },
+)
 export const newCancel = Type.Object({}, { additionalProperties: false })
 export const newRefund = Type.Object(
   { amount, reason: Type.Optional(Type.Enum([...refundReasons])) },
