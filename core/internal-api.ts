@@ -101,6 +101,26 @@ export const cardFacts = Type.Object({
 })
 export type CardFacts = Static<typeof cardFacts>
 
+/** Asks the vault whether a PSP has signed a notice: each of these must carry a right signature. */
+export const webhookSignaturesCall = Type.Object({
+  merchant_id: short,
+  connection_id: short,
+  signatures: Type.Array(
+    Type.Object({
+      algorithm: Type.Literal('hmac_sha256'),
+      key_encoding: Type.Union([Type.Literal('utf8'), Type.Literal('hex')]),
+      encoding: Type.Union([Type.Literal('hex'), Type.Literal('base64')]),
+      /** A body of 1 MiB, with what a PSP puts in front. */
+      message: Type.String({ maxLength: 1_049_600 }),
+      signatures: Type.Array(Type.String({ maxLength: 200 }), { minItems: 1, maxItems: 20 }),
+    }),
+    { minItems: 1, maxItems: 100 },
+  ),
+})
+export type WebhookSignaturesCall = Static<typeof webhookSignaturesCall>
+export const webhookSignaturesChecked = Type.Object({ valid: Type.Boolean() })
+export type WebhookSignaturesChecked = Static<typeof webhookSignaturesChecked>
+
 /** Null asks for the merchant's oldest. */
 export const connectionFactsCall = Type.Object({
   merchant_id: short,

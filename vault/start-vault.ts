@@ -33,6 +33,7 @@ import { createExchange } from './forward/requests/exchange.ts'
 import { createForwardRequests, type ForwardRequests } from './forward/requests/forward-requests.ts'
 import * as forwardRequestRoutes from './forward/requests/routes.ts'
 import * as forwardRoutes from './forward/routes.ts'
+import { createWebhookSignatures } from './forward/webhook-signatures.ts'
 import { type KeyWork, keyWorkSettings, startKeyWork } from './keys/key-work.ts'
 import { openKeyring } from './keys/keyring.ts'
 import { cacheLimitsOf, keyConfigProblems, keySettings, openWrappingKeys } from './keys/provider.ts'
@@ -138,6 +139,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const usage = createCardUsage({ database, log })
   const allowLoopback = config.COFFER_MODE === 'sandbox'
   const connections = createConnections({ database, keyring, allowLoopback })
+  const webhookSignatures = createWebhookSignatures({ database, keyring })
   const destinations = createDestinations({ database, keyring, clock: systemClock, allowLoopback })
   const forwards = createForwards({ database, keyring, connections, cvcLeases, usage, allowLoopback, log })
   const forwardRequests = createForwardRequests({
@@ -197,7 +199,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       unsealing,
     }),
     internalRoutes: async (server) => {
-      await forwardRoutes.internalRoutes({ cards, connections, forwards, keyring })(server)
+      await forwardRoutes.internalRoutes({ cards, connections, forwards, webhookSignatures, keyring })(server)
       await outboxRoutes(relayDatabase)(server)
       await auditTrail.internalRoutes(server)
     },

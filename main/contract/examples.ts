@@ -78,6 +78,7 @@ const values: Values = {
   restored_version: null,
   routing: null,
   secret: 'your-secret-key-at-the-psp',
+  webhook_secret: 'whsec_your-endpoint-s-secret',
   sequence: 42,
   settings: {},
   sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',

@@ -48,6 +48,8 @@ const meanings: Record<string, string> = {
     'Why it goes through its connection: `named` in the request, `routed` by the rules, `failover` from the one before, or `retry`.',
   billing_address: 'As the issuer knows it; some PSPs pass it on for checking.',
   bank_account: 'What may be shown of it; null for a `text`.',
+  webhook_secret: 'With what the PSP signs its webhooks. Never shown again.',
+  has_webhook_secret: 'Whether webhooks of this account can be checked, and so are taken.',
   base_url: 'The only origin requests of this connection go to.',
   bin: 'The first digits, which tell the issuer: eight or six, by the brand and the length of the number.',
   brand: 'The card network.',

@@ -62,6 +62,7 @@ export const knownValues: KnownValues = {
   issuer: fc.constant('https://login.example'),
   subject: fc.uuid(),
   secret: fc.uuid().map((text) => `sk_test_${text.replaceAll('-', '')}_1`),
+  webhook_secret: fc.uuid().map((text) => `whsec_${text.replaceAll('-', '')}_1`),
   reason: fc.constantFrom('asked by the cardholder', 'refund by phone'),
   // Nobody can give a scope that he does not have.
   scopes: fc.constant(['admin']),

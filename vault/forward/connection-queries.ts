@@ -11,17 +11,34 @@ export type ConnectionRow = {
   data_key_id: string
   secret_encrypted: Buffer
   settings: Record<string, string>
+  has_webhook_secret: boolean
   created_at: Date
   updated_at: Date
 }
 
-type Recorded = Caller & { connection_id: string; audit_id: string; event_id: string }
+type Recorded = Caller & {
+  connection_id: string
+  audit_id: string
+  event_id: string
+  webhook_secret: { data_key_id: string; secret_encrypted: Buffer } | null
+}
+
+const hasWebhookSecret = (table: string) => `exists (
+    select from webhook_secrets
+    where merchant_id = ${table}.merchant_id and connection_id = ${table}.connection_id)`
 
 /** What is told of a connection outside the vault: never the secret, never the host. */
 const eventData = `json_build_object('id', connection_id, 'object', 'connection', 'psp', psp, 'name', name,
   'status', status, 'settings', settings)`
 
+/** Is told `$9` and `$10`: the key and the sealed bytes, null where the secret stays as it is. */
 const auditAndEvent = (action: string) => `
+  webhook_secret as (
+    insert into webhook_secrets (merchant_id, connection_id, data_key_id, secret_encrypted, updated_at)
+    select merchant_id, connection_id, $9, $10::bytea, updated_at from changed where $10::bytea is not null
+    on conflict (merchant_id, connection_id) do update set data_key_id = excluded.data_key_id,
+      secret_encrypted = excluded.secret_encrypted, updated_at = excluded.updated_at
+    returning connection_id),
   audited as (
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
       source_address, result)
@@ -29,7 +46,8 @@ const auditAndEvent = (action: string) => `
   told as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select $8, merchant_id, 'connection.${action}d', connection_id, ${eventData}, updated_at from changed)
-  select * from changed`
+  select changed.*, exists (select from webhook_secret) or ${hasWebhookSecret('changed')} as has_webhook_secret
+  from changed`
 
 const recordedValues = (row: Recorded) => [
   row.merchant_id,
@@ -40,6 +58,8 @@ const recordedValues = (row: Recorded) => [
   row.request_id,
   row.source_address,
   row.event_id,
+  row.webhook_secret?.data_key_id ?? null,
+  row.webhook_secret?.secret_encrypted ?? null,
 ]
 
 /** Undefined where the merchant has a connection of that name. */
@@ -59,7 +79,7 @@ export async function insertConnection(
     text: `with changed as (
         insert into connections (merchant_id, connection_id, psp, name, status, base_url, data_key_id,
           secret_encrypted, settings, created_at, updated_at)
-        values ($1, $2, $9, $10, 'active', $11, $12, $13, $14, now(), now())
+        values ($1, $2, $11, $12, 'active', $13, $14, $15, $16, now(), now())
         on conflict (merchant_id, name) do nothing returning *), ${auditAndEvent('create')}`,
     values: [
       ...recordedValues(row),
@@ -88,9 +108,9 @@ export async function updateConnection(
   const rows = await database.commit<ConnectionRow>([row.merchant_id], {
     name: 'update_connection',
     text: `with changed as (
-        update connections set base_url = coalesce($9, base_url), data_key_id = coalesce($10, data_key_id),
-          secret_encrypted = coalesce($11, secret_encrypted), settings = coalesce($12::json, settings),
-          status = coalesce($13, status), updated_at = now()
+        update connections set base_url = coalesce($11, base_url), data_key_id = coalesce($12, data_key_id),
+          secret_encrypted = coalesce($13, secret_encrypted), settings = coalesce($14::json, settings),
+          status = coalesce($15, status), updated_at = now()
         where merchant_id = $1 and connection_id = $2 returning *), ${auditAndEvent('update')}`,
     values: [
       ...recordedValues(row),
@@ -111,7 +131,29 @@ export async function findConnection(
 ): Promise<ConnectionRow | undefined> {
   const rows = await database.read<ConnectionRow>([merchantId], {
     name: 'find_connection',
-    text: 'select * from connections where merchant_id = $1 and connection_id = $2',
+    text: `select *, ${hasWebhookSecret('connections')} as has_webhook_secret
+           from connections where merchant_id = $1 and connection_id = $2`,
+    values: [merchantId, connectionId],
+  })
+  return rows[0]
+}
+
+export type WebhookSecretRow = {
+  merchant_id: string
+  connection_id: string
+  data_key_id: string
+  secret_encrypted: Buffer
+}
+
+export async function findWebhookSecret(
+  database: Database,
+  merchantId: string,
+  connectionId: string,
+): Promise<WebhookSecretRow | undefined> {
+  const rows = await database.read<WebhookSecretRow>([merchantId], {
+    name: 'find_webhook_secret',
+    text: `select merchant_id, connection_id, data_key_id, secret_encrypted from webhook_secrets
+           where merchant_id = $1 and connection_id = $2`,
     values: [merchantId, connectionId],
   })
   return rows[0]
@@ -125,7 +167,8 @@ export function listConnections(
 ): Promise<ConnectionRow[]> {
   return database.read<ConnectionRow>([merchantId], {
     name: 'list_connections',
-    text: `select * from connections where merchant_id = $1 and connection_id > $2
+    text: `select *, ${hasWebhookSecret('connections')} as has_webhook_secret
+           from connections where merchant_id = $1 and connection_id > $2
            order by merchant_id, connection_id limit $3`,
     values: [merchantId, page.after, page.limit],
   })
@@ -138,7 +181,8 @@ export async function findOldestActive(
 ): Promise<ConnectionRow | undefined> {
   const rows = await database.read<ConnectionRow>([merchantId], {
     name: 'find_oldest_active_connection',
-    text: `select * from connections where merchant_id = $1 and status = 'active'
+    text: `select *, ${hasWebhookSecret('connections')} as has_webhook_secret
+           from connections where merchant_id = $1 and status = 'active'
            order by merchant_id, connection_id limit 1`,
     values: [merchantId],
   })

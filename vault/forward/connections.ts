@@ -12,7 +12,7 @@ import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { Secret } from '@coffer/core/secret.ts'
 import { type DataKey, isKeysDestroyed, type Keyring } from '../keys/keyring.ts'
-import { connectionSecretPlace, seal, unseal } from '../keys/sealed-text.ts'
+import { connectionSecretPlace, type Place, seal, unseal, webhookSecretPlace } from '../keys/sealed-text.ts'
 import * as queries from './connection-queries.ts'
 import { checkBaseUrl } from './destination.ts'
 import type { Connection, ConnectionChange, NewConnection } from './schemas.ts'
@@ -28,10 +28,25 @@ const cachedMax = 10_000
 export function createConnections(deps: { database: Database; keyring: Keyring; allowLoopback: boolean }) {
   const opened = new Map<string, { at_ms: number; connection: Promise<OpenConnection> }>()
 
-  async function sealed(merchantId: string, connectionId: string, secret: string) {
+  async function sealed(merchantId: string, place: Place, secret: string) {
     const dataKey = await deps.keyring.forEncryption(merchantId)
-    const place = connectionSecretPlace({ merchant_id: merchantId, connection_id: connectionId })
     return { data_key_id: dataKey.data_key_id, secret_encrypted: seal(dataKey, place, secret) }
+  }
+
+  /** The two secrets of a connection, null where none is given. */
+  async function sealedSecrets(
+    merchant_id: string,
+    connection_id: string,
+    { secret, webhook_secret }: Pick<ConnectionChange, 'secret' | 'webhook_secret'>,
+  ) {
+    const row = { merchant_id, connection_id }
+    const sealOne = (place: Place, text: string | undefined) =>
+      text === undefined ? null : sealed(merchant_id, place, text)
+    const [own, webhook] = await Promise.all([
+      sealOne(connectionSecretPlace(row), secret),
+      sealOne(webhookSecretPlace(row), webhook_secret),
+    ])
+    return { own, webhook }
   }
 
   /** Without its secret a connection is none. */
@@ -60,9 +75,11 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
       refuseCardNumberIn('name', input.name)
       refuseCardNumbersIn(input)
       const connectionId = newId('connection')
+      const secrets = await sealedSecrets(caller.merchant_id, connectionId, input)
       const row = await queries.insertConnection(deps.database, {
         ...caller,
-        ...(await sealed(caller.merchant_id, connectionId, input.secret)),
+        ...secrets.own!,
+        webhook_secret: secrets.webhook,
         connection_id: connectionId,
         psp: input.psp,
         name: input.name,
@@ -109,14 +126,14 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
     async change(caller: Caller, connectionId: string, input: ConnectionChange): Promise<Connection> {
       if (!isId('connection', connectionId)) throw new Failure('not_found')
       refuseCardNumbersIn(input)
-      const secret =
-        input.secret === undefined ? undefined : await sealed(caller.merchant_id, connectionId, input.secret)
+      const { own, webhook } = await sealedSecrets(caller.merchant_id, connectionId, input)
       const row = await queries.updateConnection(deps.database, {
         ...caller,
         connection_id: connectionId,
         base_url: input.base_url === undefined ? null : checkBaseUrl(input.base_url, deps.allowLoopback),
-        data_key_id: secret?.data_key_id ?? null,
-        secret_encrypted: secret?.secret_encrypted ?? null,
+        data_key_id: own?.data_key_id ?? null,
+        secret_encrypted: own?.secret_encrypted ?? null,
+        webhook_secret: webhook,
         settings: input.settings === undefined ? null : JSON.stringify(input.settings),
         status: input.status ?? null,
         audit_id: newId('audit'),
@@ -143,9 +160,10 @@ export function createConnections(deps: { database: Database; keyring: Keyring; 
 }
 
 /** In a host name it would go into events and answers; as a secret it would leave the vault as one. */
-function refuseCardNumbersIn({ base_url, secret, settings = {} }: ConnectionChange): void {
+function refuseCardNumbersIn({ base_url, secret, webhook_secret, settings = {} }: ConnectionChange): void {
   refuseCardNumberIn('base_url', base_url)
   refuseCardNumberIn('secret', secret)
+  refuseCardNumberIn('webhook_secret', webhook_secret)
   for (const text of Object.entries(settings).flat()) refuseCardNumberIn('settings', text)
 }
 
@@ -157,6 +175,7 @@ function connectionOf(row: queries.ConnectionRow): Connection {
     name: row.name,
     status: row.status,
     base_url: row.base_url,
+    has_webhook_secret: row.has_webhook_secret,
     settings: row.settings,
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),

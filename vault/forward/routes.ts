@@ -9,6 +9,8 @@ import {
   forwardLook,
   forwardLooked,
   forwardResult,
+  webhookSignaturesCall,
+  webhookSignaturesChecked,
 } from '@coffer/core/internal-api.ts'
 import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
@@ -17,6 +19,7 @@ import { type Keyring, keyFailures } from '../keys/keyring.ts'
 import type { Connections } from './connections.ts'
 import type { Forwards } from './forwards.ts'
 import { connection, connectionChange, connectionList, newConnection } from './schemas.ts'
+import type { WebhookSignatures } from './webhook-signatures.ts'
 
 const connectionId = Type.Object({ id: Type.String({ maxLength: 100 }) })
 
@@ -99,6 +102,7 @@ export function internalRoutes(deps: {
   cards: Cards
   connections: Connections
   forwards: Forwards
+  webhookSignatures: WebhookSignatures
   keyring: Keyring
 }): Routes {
   return async (server) => {
@@ -121,6 +125,15 @@ export function internalRoutes(deps: {
         schema: { body: forwardLook, response: { 200: forwardLooked } },
       },
       (request) => deps.forwards.look(request.body, request.service.role, request.id),
+    )
+
+    server.post(
+      '/internal/webhook-signatures',
+      {
+        config: { access: { service: ['platform'] }, failures: [...keyFailures] },
+        schema: { body: webhookSignaturesCall, response: { 200: webhookSignaturesChecked } },
+      },
+      async (request) => ({ valid: await deps.webhookSignatures.areValid(request.body) }),
     )
 
     server.post(

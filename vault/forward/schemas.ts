@@ -9,6 +9,11 @@ const baseUrl = Type.String({
 })
 const secret = Type.String({ pattern: '^[\\x21-\\x7e]{8,1000}$', description: "The PSP's API secret." })
 
+const webhookSecret = Type.String({
+  pattern: '^[\\x21-\\x7e]{8,1000}$',
+  description: 'With what the PSP signs its webhooks. Write-only.',
+})
+
 const status = Type.Union([Type.Literal('active'), Type.Literal('disabled')], {
   description: 'A disabled connection takes no new payments; captures, refunds and look-ups still use it.',
 })
@@ -19,6 +24,7 @@ export const newConnection = Type.Object(
     name: Type.String({ minLength: 1, maxLength: 100, pattern: storableText }),
     base_url: baseUrl,
     secret,
+    webhook_secret: Type.Optional(webhookSecret),
     settings: Type.Optional(settings),
   },
   { additionalProperties: false },
@@ -30,6 +36,7 @@ export const connectionChange = Type.Object(
     status: Type.Optional(status),
     base_url: Type.Optional(baseUrl),
     secret: Type.Optional(secret),
+    webhook_secret: Type.Optional(webhookSecret),
     settings: Type.Optional(settings),
   },
   { additionalProperties: false, minProperties: 1 },
@@ -43,6 +50,7 @@ export const connection = Type.Object({
   name: Type.String(),
   status,
   base_url: Type.String(),
+  has_webhook_secret: Type.Boolean({ description: 'Whether its webhooks can be checked, and so are taken.' }),
   settings: metadataShown,
   created_at: Type.String(),
   updated_at: Type.String(),

@@ -11,6 +11,7 @@ import {
   importKeyPlace,
   type Place,
   tokenDataPlace,
+  webhookSecretPlace,
 } from './sealed-text.ts'
 
 export type SealedRow = { merchant_id: string; data_key_id: string } & Record<string, string>
@@ -51,6 +52,13 @@ export const encryptedTables: readonly EncryptedTable[] = [
     key: ['connection_id'],
     columns: [{ column: 'secret_encrypted', place: (row) => connectionSecretPlace(row as never) }],
     object: 'connection',
+    changes: true,
+  },
+  {
+    table: 'webhook_secrets',
+    key: ['connection_id'],
+    columns: [{ column: 'secret_encrypted', place: (row) => webhookSecretPlace(row as never) }],
+    object: 'webhook_secret',
     changes: true,
   },
   {

@@ -27,6 +27,11 @@ export function connectionSecretPlace(row: { merchant_id: string; connection_id:
   return `${row.merchant_id}|${row.connection_id}|secret|1`
 }
 
+/** With what the connection's PSP signs its notices. */
+export function webhookSecretPlace(row: { merchant_id: string; connection_id: string }): Place {
+  return `${row.merchant_id}|${row.connection_id}|webhook secret|1`
+}
+
 /** @param field what of the destination it is: each is sealed for its own place. */
 export function destinationSecretPlace(
   row: { merchant_id: string; destination_id: string },
