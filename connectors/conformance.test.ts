@@ -31,14 +31,16 @@ import {
 
 /** Architecture's names for a connector's files, the tables they read, and what tests use. */
 const sourceNames =
-  'index credentials authorize capture cancel refund sync webhook statuses declines amounts errors'.split(' ')
+  'index credentials authorize capture cancel refund increment sync webhook statuses declines amounts errors'.split(
+    ' ',
+  )
 
 function isKnownFile(file: string): boolean {
   if (file === 'README.md' || /^([a-z-]+\.test|test-[a-z-]+)\.ts$/.test(file)) return true
   return sourceNames.some((name) => file === `${name}.ts`)
 }
 
-const operationFiles = ['authorize', 'sync', 'capture', 'cancel', 'refund']
+const operationFiles = ['authorize', 'sync', 'capture', 'cancel', 'refund', 'increment', 'webhook']
 
 /** A step that comes later is given an answer for every name it may ask for. */
 const anyAnswers = new Proxy<Record<string, string>>({}, { get: () => 'answer_of_an_earlier_step' })
@@ -64,7 +66,7 @@ function requestsOf(connector: Connector, input: AuthorizeInput): NamedRequest[]
 }
 
 function operationsOf(connector: Connector): [string, Operation][] {
-  return (['capture', 'cancel', 'refund'] as const).flatMap((name): [string, Operation][] => {
+  return (['capture', 'cancel', 'refund', 'increment'] as const).flatMap((name): [string, Operation][] => {
     const operation = connector[name]
     return operation === undefined ? [] : [[name, operation]]
   })
@@ -169,7 +171,7 @@ function checkShape(connector: Connector): void {
     assert.deepEqual(exempts, [], `${field} would exempt a whole object from the card-number detector`)
   }
   const operations = [
-    ...['psp', 'idempotency_key_lifetime_hours', 'is_saved_answer', 'reference_fields'],
+    ...['psp', 'verify', 'idempotency_key_lifetime_hours', 'is_saved_answer', 'reference_fields'],
     ...operationFiles,
   ]
   assert.deepEqual(

@@ -9,12 +9,15 @@ import type { Money } from './money.ts'
 /**
  * A place the vault fills just before sending, written as `{{card.number}}` inside a value. A question mark
  * before the braces close (`{{card.cvc?}}`) makes it optional: a form field or JSON property whose whole
- * value is an optional mark is left out when the vault has nothing to put there.
+ * value is an optional mark is left out when the vault has nothing to put there. Of the marks that end in
+ * `_number` a JSON value is made that is no text: for PSPs that take no other.
  */
 export const marks = [
   'card.number',
   'card.exp_month',
+  'card.exp_month_number',
   'card.exp_year',
+  'card.exp_year_number',
   'card.cvc',
   'card.cardholder_name',
   'card.billing_address.line1',

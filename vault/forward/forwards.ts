@@ -83,7 +83,9 @@ export function createForwards(deps: {
       const dataKey = await deps.keyring.forDecryption(call.merchant_id, card.data_key_id)
       values['card.number'] = unseal(dataKey, cardNumberPlace(place), card.number_encrypted)
       values['card.exp_month'] = String(card.exp_month).padStart(2, '0')
+      values['card.exp_month_number'] = String(card.exp_month)
       values['card.exp_year'] = String(card.exp_year)
+      values['card.exp_year_number'] = String(card.exp_year)
       if (card.cardholder_name !== null) values['card.cardholder_name'] = card.cardholder_name
       for (const [name, value] of Object.entries(card.billing_address ?? {}))
         if (value !== null) values[`card.billing_address.${name as keyof BillingAddress}`] = value

@@ -7,7 +7,9 @@ import { fillRequest, MarkError, type MarkValues, marksOf } from './marks.ts'
 const values: Record<Mark, string> = {
   'card.number': '4242424242424242',
   'card.exp_month': '07',
+  'card.exp_month_number': '7',
   'card.exp_year': '2030',
+  'card.exp_year_number': '2030',
   'card.cvc': '737',
   'card.cardholder_name': 'Ada "Countess" Lovelace & Söhne\\',
   'card.billing_address.line1': '1 "Main" St & Co',
@@ -216,10 +218,18 @@ test('all marks of a request are found, and a filled request holds none', () => 
       json: {
         a: ['{{card.number}}', { b: '{{card.exp_month}}/{{card.cvc?}}', c: '{{card.cardholder_name?}}' }],
         d: address.map((mark) => `{{${mark}?}}`),
+        e: ['{{card.exp_month_number}}', '{{card.exp_year_number}}'],
       },
     },
   })
   assert.deepEqual([...marksOf(everywhere)].sort(), [...marks].sort())
   assert.equal(marksOf(request({ body: { form: [['a', 'b']] } })).size, 0)
   assert.doesNotMatch(JSON.stringify(fillRequest(everywhere, values)), /\{\{/)
+})
+
+test('a mark that stands for a number is one in JSON where it is the whole value, and text elsewhere', () => {
+  const month = '{{card.exp_month_number}}'
+  const body = { month, year: '{{card.exp_year_number}}', list: [month], text: `in ${month}` }
+  assert.deepEqual(readJson(json(body)), { month: 7, year: 2030, list: [7], text: 'in 7' })
+  assert.deepEqual(readForm(form(['month', month])), [['month', '7']])
 })

@@ -37,6 +37,7 @@ const ownHeaders = new Set([
 
 const markPattern = /\{\{([a-z_.0-9]+)(\??)\}\}/g
 const wholeOptional = /^\{\{([a-z_.0-9]+)\?\}\}$/
+const wholeNumber = /^\{\{card\.exp_(month|year)_number\}\}$/
 const known = new Set<string>(marks)
 
 /** The names of all marks a request holds. */
@@ -92,7 +93,7 @@ function filledBody(
     return form.toString()
   }
   const walk = (value: JsonValue): JsonValue => {
-    if (typeof value === 'string') return fill(value)
+    if (typeof value === 'string') return wholeNumber.test(value) ? Number(fill(value)) : fill(value)
     if (Array.isArray(value)) return value.map(walk)
     if (value === null || typeof value !== 'object') return value
     const members = Object.entries(value).filter(

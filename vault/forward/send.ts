@@ -24,6 +24,7 @@ const passedHeaders = [
   'content-type',
   'retry-after',
   'request-id',
+  'cko-request-id',
   'idempotent-replayed',
   'stripe-should-retry',
 ]
