@@ -14,7 +14,7 @@ const rows: [DeclineReason, DeclineAction, string][] = [
   ['card_velocity_exceeded', 'retry_later', '20061 20065 20121 200P1 200P9'],
   ['do_not_honor', 'retry_later', '20001 20002 20005 20182 20183'],
   ['expired_card', 'update_credentials', '20054 20100 30033'],
-  ['fraud_suspected', 'stop_fraud', '20059 20064 30034 40101 40201 40202 40203 40204 40205'],
+  ['fraud_suspected', 'stop_fraud', '20059 20064 30034 40101'],
   ['generic_decline', 'retry_later', '20019 20021 20060 20066 20093 20099 200N0'],
   ['incorrect_cvc', 'fix_data', '20087 200N7'],
   ['incorrect_number', 'update_credentials', '20014'],
