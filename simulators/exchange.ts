@@ -34,6 +34,8 @@ export type Dialect = {
   keyMismatch(key: string): Answer
   rateLimited(): Answer
   serverError(): Answer
+  /** Whether an answer with this status is kept under its key; where it is not, the key is free again. */
+  isKept(status: number): boolean
   replay_headers: Record<string, string>
 }
 
@@ -122,13 +124,18 @@ export function createExchange<Change>(parts: ExchangeParts<Change>): Exchange<C
       return answer
     }
     const at_ms = parts.now_ms()
-    const entry: JournalEntry<Change> = { ...kept, key: { account, key, hash, status, at_ms } }
+    const isKept = dialect.isKept(status)
+    const entry: JournalEntry<Change> = isKept
+      ? { ...kept, key: { account, key, hash, status, at_ms } }
+      : kept
     const begun = epoch
     keys.claim(account, key)
-    const span = await journal.append(JSON.stringify(entry), answer.body)
-    const saved = { ...span, parameters_hash: hash, status, saved_at_ms: at_ms }
-    if (begun === epoch) keys.save(account, key, saved, parts.now_ms())
-    if (begun === epoch) webhooks.send(notices)
+    const span = await journal.append(JSON.stringify(entry), isKept ? answer.body : '')
+    if (begun !== epoch) return answer
+    if (isKept)
+      keys.save(account, key, { ...span, parameters_hash: hash, status, saved_at_ms: at_ms }, parts.now_ms())
+    else keys.release(account, key)
+    webhooks.send(notices)
     return answer
   }
 

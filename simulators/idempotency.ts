@@ -10,6 +10,7 @@ export type SavedAnswer = Span & { parameters_hash: string; status: number; save
 export type IdempotencyKeys = {
   find(account: string, key: string, now_ms: number): SavedAnswer | 'in_use' | undefined
   claim(account: string, key: string): void
+  release(account: string, key: string): void
   save(account: string, key: string, answer: SavedAnswer, now_ms: number): void
   clear(): void
 }
@@ -43,6 +44,9 @@ export function createIdempotencyKeys(ttl_ms: () => number): IdempotencyKeys {
       const keys = keysOf(account)
       keys.delete(key)
       keys.set(key, 'in_use')
+    },
+    release(account, key) {
+      keysOf(account).delete(key)
     },
     save(account, key, answer, now_ms) {
       const keys = keysOf(account)

@@ -1,9 +1,11 @@
 /** The attempt to charge a payment intent's card: what the issuer answers, and what becomes of the intent. */
+
+import { newAuthorizationCode, newNetworkTransactionId } from '../card-networks.ts'
 import { intentBody, paymentMethodBody } from './bodies.ts'
 import { answerWith, type Call, type StripeExecution } from './call.ts'
 import { declineFields } from './declines.ts'
 import { errorAnswer, StripeError } from './errors.ts'
-import { newAuthorizationCode, newId, newNetworkTransactionId } from './ids.ts'
+import { newId } from './ids.ts'
 import type { Charge, PaymentIntent, PaymentMethod, State } from './state.ts'
 
 export type Attempt = {

@@ -37,5 +37,6 @@ export const dialect: Dialect = {
       },
     }),
   serverError: () => serverError,
+  isKept: () => true,
   replay_headers: { 'idempotent-replayed': 'true' },
 }

@@ -1,9 +1,11 @@
 /**
  * `/v1/payment_methods`: a card's number becomes a payment method, which keeps only what Stripe would show.
  */
+
+import { brandOf, isCardNumber } from '../card-networks.ts'
 import { paymentMethodBody } from './bodies.ts'
 import { answerWith, type Call, type Endpoint } from './call.ts'
-import { brandOf, isCardNumber, scenarioOf, testPaymentMethods } from './cards.ts'
+import { scenarioOf, testPaymentMethods } from './cards.ts'
 import { declineFields } from './declines.ts'
 import { missingParameter, noSuch, StripeError } from './errors.ts'
 import { readMetadata } from './form.ts'

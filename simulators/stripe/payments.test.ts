@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
 import type Stripe from 'stripe'
-import { isCardNumber } from './cards.ts'
+import { isCardNumber } from '../card-networks.ts'
 import { card, createMethod, payment, simulate, stripeError } from './test-simulator.ts'
 
 const simulated = await simulate({ after })

@@ -2,7 +2,8 @@
  * What the simulated Stripe knows. Objects are replaced, never changed, and only by `apply`: at run time
  * with what an execution decided, at start with what the journal holds.
  */
-import type { Brand, Scenario } from './cards.ts'
+import type { Brand } from '../card-networks.ts'
+import type { Scenario } from './cards.ts'
 
 type Metadata = Record<string, string>
 
