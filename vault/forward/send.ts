@@ -2,6 +2,7 @@
 import type { HttpResponse } from '@coffer/core/connector.ts'
 import { isNeverSent } from '@coffer/core/internal-client.ts'
 import { Pool } from 'undici'
+import { clearBytes } from './clear-bytes.ts'
 import { guardedLookup } from './destination.ts'
 import type { FilledRequest } from './marks.ts'
 
@@ -51,15 +52,17 @@ export function createSender(options: { allowLoopback: boolean }): Sender {
       // Not AbortSignal.timeout: its timer would hold on to request and answer until the time is over.
       const deadline = new AbortController()
       const timer = setTimeout(() => deadline.abort(), timeoutMs)
+      const clear = request.body === null ? null : clearBytes(request.body)
       try {
         const { statusCode, headers, body } = await poolOf(origin).request({
           method: request.method,
           path: request.path,
           headers: request.headers,
-          body: request.body,
+          body: clear,
           signal: deadline.signal,
         })
         const text = await body.text()
+        clear?.fill(0)
         const response = { status: statusCode, headers: passed(headers), body: text }
         return { outcome: 'answered', response }
       } catch (error) {

@@ -3,6 +3,7 @@
  * redirects, bounded in time and size. What is told of an exchange that failed is whether its first byte had left.
  */
 import { Pool } from 'undici'
+import { clearBytes } from '../clear-bytes.ts'
 import { guardedLookup } from '../destination.ts'
 import type { OpenDestination } from '../destinations/destinations.ts'
 import type { FilledRequest } from '../marks.ts'
@@ -85,31 +86,36 @@ function exchange(pool: Pool, request: FilledRequest, timeoutMs: number): Promis
       end({ kind: 'answered', answer: { status, headers, body } })
     const unanswered = () => end({ kind: 'unanswered', sent: isSent })
     const timer = setTimeout(unanswered, timeoutMs)
-    pool.dispatch(request, {
-      /** A connection is there, checked and, where it is TLS, agreed on: from here on bytes leave. */
-      onRequestStart(controller) {
-        abort = () => controller.abort(new Error('the exchange is over'))
-        // Given up while it waited; or begun a second time, which would be a second request.
-        if (isOver || isSent) return abort()
-        isSent = true
+    const clear = request.body === null ? null : clearBytes(request.body)
+    pool.dispatch(
+      { ...request, body: clear },
+      {
+        /** A connection is there, checked and, where it is TLS, agreed on: from here on bytes leave. */
+        onRequestStart(controller) {
+          abort = () => controller.abort(new Error('the exchange is over'))
+          // Given up while it waited; or begun a second time, which would be a second request.
+          if (isOver || isSent) return abort()
+          isSent = true
+        },
+        onResponseStart(_controller, statusCode, received) {
+          if (statusCode < 200) return
+          status = statusCode
+          headers = received
+        },
+        onResponseData(_controller, chunk) {
+          size += chunk.length
+          chunks.push(chunk)
+          if (size <= answerBytesMax || isOver) return
+          chunks = []
+          answered(undefined)
+        },
+        onResponseEnd() {
+          abort = () => {}
+          clear?.fill(0)
+          answered(Buffer.concat(chunks))
+        },
+        onResponseError: unanswered,
       },
-      onResponseStart(_controller, statusCode, received) {
-        if (statusCode < 200) return
-        status = statusCode
-        headers = received
-      },
-      onResponseData(_controller, chunk) {
-        size += chunk.length
-        chunks.push(chunk)
-        if (size <= answerBytesMax || isOver) return
-        chunks = []
-        answered(undefined)
-      },
-      onResponseEnd() {
-        abort = () => {}
-        answered(Buffer.concat(chunks))
-      },
-      onResponseError: unanswered,
-    })
+    )
   })
 }
