@@ -31,7 +31,7 @@ import {
 
 /** Architecture's names for a connector's files, the tables they read, and what tests use. */
 const sourceNames =
-  'index credentials authorize capture cancel refund increment sync webhook statuses declines amounts errors'.split(
+  'index credentials authorize verify capture cancel refund increment sync absence webhook statuses declines amounts errors'.split(
     ' ',
   )
 
@@ -57,9 +57,11 @@ function requestsOf(connector: Connector, input: AuthorizeInput): NamedRequest[]
   const request = connector.sync?.request(syncInput(input), context)
   if (request !== undefined) requests.push({ name: 'sync', moves_money: false, request })
   for (const [name, operation] of operationsOf(connector)) {
-    const change = operationInput({ amount: input.amount })
+    const nothing = { ...input.amount, amount_minor: 0n }
+    const changes = { amount: input.amount, authorized: nothing, captured: nothing }
+    const change = operationInput(changes)
     requests.push({ name, moves_money: true, request: operation.request(change, context) })
-    const look = operation.look_up?.request(operationLookUp({ amount: input.amount }), context)
+    const look = operation.look_up?.request(operationLookUp(changes), context)
     if (look !== undefined) requests.push({ name: `${name} look-up`, moves_money: false, request: look })
   }
   return requests
@@ -152,6 +154,7 @@ for (const [psp, connector] of connectors) {
     replayTests(connector)
     amountTests(connector)
     answerTests(connector)
+    if (connector.verify !== undefined) verificationTests(connector.verify)
   })
 }
 
@@ -273,6 +276,37 @@ function replayTests(connector: Connector): void {
       fc.property(authorizeInputs('USD'), (input) => {
         const frozen = Object.freeze({ ...input, amount: Object.freeze({ ...input.amount }) })
         assert.deepEqual(requestsOf(connector, frozen), requestsOf(connector, structuredClone(input)))
+      }),
+    )
+  })
+}
+
+/** For an amount of zero; a verification shares the rules of an authorization. */
+function verificationTests(steps: Step<AuthorizeInput>[]): void {
+  const input = authorizeInput({ amount: { amount_minor: 0n, currency: 'USD' } })
+  const context = stepContext(anyAnswers)
+
+  test('a verification sends the card once, under the key of its step, and the same each time', () => {
+    const requests = steps.map((step) => step.request(input, context))
+    assert.deepEqual(
+      requests,
+      steps.map((step) => step.request(structuredClone(input), context)),
+    )
+    const seers = requests.filter((request) => marksIn(request).some(([, mark]) => mark === 'card.number'))
+    assert.equal(seers.length, 1)
+    const last = requestValues(requests.at(-1)!)
+    assert.ok(last.some(([, value]) => value.includes('att_01jqzk3x5w:step')))
+    assert.equal(steps.at(-1)!.moves_money, true, 'what the issuer said would not be looked up')
+  })
+
+  test('a verification is believed for nothing but an amount of zero, and never in doubt', () => {
+    fc.assert(
+      fc.property(answers, (response) => {
+        for (const step of steps) {
+          const told = step.response(response, input)
+          if (told.kind !== 'continue') checkOutcome(told, input)
+          if (step.moves_money && response.status >= 500) assert.equal(told.kind, 'unknown')
+        }
       }),
     )
   })

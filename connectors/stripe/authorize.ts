@@ -107,11 +107,21 @@ function intentForm(input: AuthorizeInput, context: StepContext): [string, strin
     ['transfer_group', input.attempt_id],
     ['expand[0]', 'latest_charge'],
   ]
+  if (input.capture === 'manual') form.push(...holdOptions(context))
   if (input.initiator === 'merchant') form.push(['off_session', 'true'])
   if (input.merchant_reference !== null && input.merchant_reference !== '') {
     form.push(['metadata[merchant_reference]', plainText(input.merchant_reference, metadataLengthMax)])
   }
   return form
+}
+
+/** What the account can do with a hold; where a card or its issuer cannot, Stripe says so in the charge. */
+function holdOptions({ account }: StepContext): [string, string][] {
+  return ['incremental_authorization', 'multicapture'].flatMap((option): [string, string][] =>
+    account.settings[option] === 'true'
+      ? [[`payment_method_options[card][request_${option}]`, 'if_available']]
+      : [],
+  )
 }
 
 function isSuccess(response: HttpResponse): boolean {

@@ -1,10 +1,10 @@
-/** Lets go of what a PaymentIntent holds, or ends one that still waits for the cardholder. */
+/** Lets go of what a PaymentIntent holds, or ends an intent that still waits for the cardholder. */
 import { type HttpResponse, type Operation, parseJsonObject } from '@coffer/core/connector.ts'
 import { objectAt, textAt } from '../answer-fields.ts'
-import { readIntent, writeHeaders } from './credentials.ts'
+import { isAbsenceFinal } from './absence.ts'
+import { intentPath, readIntent, writeHeaders } from './credentials.ts'
 import { operationError, stripeError } from './errors.ts'
 import { isIntentOf, unknownOutcome } from './statuses.ts'
-import { isAbsenceFinal } from './sync.ts'
 
 /** Statuses from which Stripe cancels, so a cancel that is asked for has not come yet. */
 const cancelable = ['requires_payment_method', 'requires_capture', 'requires_confirmation', 'requires_action']
@@ -12,7 +12,7 @@ const cancelable = ['requires_payment_method', 'requires_capture', 'requires_con
 export const cancel: Operation = {
   request: (input, context) => ({
     method: 'POST',
-    path: `/v1/payment_intents/${input.payment_psp_reference}/cancel`,
+    path: `${intentPath(input.payment_psp_reference)}/cancel`,
     headers: writeHeaders(context),
     body: { form: [['cancellation_reason', 'requested_by_customer']] },
   }),
@@ -43,9 +43,10 @@ export const cancel: Operation = {
   },
 }
 
-/** The PaymentIntent inside a refusal that names its status as the reason. */
+/** The intent inside a refusal that names its status as the reason. */
 function refusedIntent(response: HttpResponse) {
   const error = stripeError(response)
-  const isState = response.status === 400 && textAt(error, 'code') === 'payment_intent_unexpected_state'
-  return isState ? objectAt(error, 'payment_intent') : undefined
+  const isState =
+    response.status === 400 && /^(payment|setup)_intent_unexpected_state$/.test(textAt(error, 'code') ?? '')
+  return isState ? (objectAt(error, 'payment_intent') ?? objectAt(error, 'setup_intent')) : undefined
 }

@@ -1,4 +1,7 @@
-/** Takes the money that a PaymentIntent holds, once: what is not captured then is released. */
+/**
+ * Takes the money that a PaymentIntent holds, once: what is not captured then is released. An account with
+ * multicapture takes it in parts (docs.stripe.com/payments/multicapture).
+ */
 import {
   type Connector,
   type HttpResponse,
@@ -6,15 +9,16 @@ import {
   type OperationOutcome,
   parseJsonObject,
 } from '@coffer/core/connector.ts'
+import { money } from '@coffer/core/money.ts'
 import { integerAt, textAt } from '../answer-fields.ts'
+import { isAbsenceFinal } from './absence.ts'
 import { exactAmount, isExactly } from './amounts.ts'
 import { readIntent, writeHeaders } from './credentials.ts'
 import { operationError } from './errors.ts'
 import { isIntentOf, unknownOutcome } from './statuses.ts'
-import { isAbsenceFinal } from './sync.ts'
 
 export const capture: NonNullable<Connector['capture']> = {
-  several: false,
+  several: ({ settings }) => settings['multicapture'] === 'true',
   request: (input, context) => ({
     method: 'POST',
     path: `/v1/payment_intents/${input.payment_psp_reference}/capture`,
@@ -23,6 +27,7 @@ export const capture: NonNullable<Connector['capture']> = {
       form: [
         ['amount_to_capture', exactAmount(input.amount)],
         ['metadata[coffer_capture]', input.operation_id],
+        ...(input.final ? [] : [['final_capture', 'false'] as [string, string]]),
       ],
     },
   }),
@@ -33,7 +38,8 @@ export const capture: NonNullable<Connector['capture']> = {
     response(response, input) {
       if (response.status !== 200) return unknownOutcome(`lookup_http_${response.status}`)
       const intent = parseJsonObject(response.body)
-      if (isIntentOf(intent, input) && textAt(intent, 'status') === 'requires_capture')
+      const isOurs = textAt(intent, 'metadata.coffer_capture') === input.operation_id
+      if (isIntentOf(intent, input) && textAt(intent, 'status') === 'requires_capture' && !isOurs)
         return { kind: 'absent', authoritative: isAbsenceFinal(input) }
       return captureOutcome(response, input)
     },
@@ -51,8 +57,10 @@ function captureOutcome(response: HttpResponse, input: OperationInput): Operatio
   if (textAt(intent, 'metadata.coffer_capture') !== input.operation_id)
     return unknownOutcome('captured_otherwise', psp_reference)
   if (status === 'processing') return { kind: 'pending', psp_reference }
-  if (status !== 'succeeded') return unknownOutcome('unlisted_status', psp_reference)
-  return isExactly(input.amount, integerAt(intent, 'amount_received'), textAt(intent, 'currency'))
+  if (status !== (input.final ? 'succeeded' : 'requires_capture'))
+    return unknownOutcome('unlisted_status', psp_reference)
+  const captured = money(input.captured.amount_minor + input.amount.amount_minor, input.amount.currency)
+  return isExactly(captured, integerAt(intent, 'amount_received'), textAt(intent, 'currency'))
     ? { kind: 'succeeded', psp_reference }
     : unknownOutcome('amount_mismatch', psp_reference)
 }

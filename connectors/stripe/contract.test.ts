@@ -17,9 +17,11 @@ import { createPaymentIntent, createPaymentMethod } from './authorize.ts'
 import { cancel } from './cancel.ts'
 import { capture } from './capture.ts'
 import { isListedCode } from './declines.ts'
+import { increment } from './increment.ts'
 import { refund } from './refund.ts'
 import { knownIntentStatuses } from './statuses.ts'
 import { chargeAnswer, intentAnswer, refundAnswer } from './test-answers.ts'
+import { knownSetupStatuses, verify } from './verify.ts'
 
 const specs = join(import.meta.dirname, '../../../shared/specs')
 const skip = existsSync(specs) ? false : 'the vendors’ specifications are not at ../shared/specs'
@@ -137,11 +139,23 @@ test('what creates a payment is what Stripe’s specification takes', { skip }, 
   }
 })
 
-test('what captures, cancels and refunds is what Stripe’s specification takes', { skip }, () => {
+test('what verifies a card is what Stripe’s specification takes, and each of its statuses is known', {
+  skip,
+}, () => {
+  const context = stepContext({ payment_method: 'pm_1PgafuB7WZ01zgkW' })
+  const zero = authorizeInput({ amount: { amount_minor: 0n, currency: 'USD' } })
+  const request = verify.at(-1)!.request(zero, context)
+  assert.deepEqual(violations(formTree(request), formSchema('/v1/setup_intents'), 'form'), [])
+  const { status } = readSpec().components.schemas.setup_intent.properties
+  assert.deepEqual([...knownSetupStatuses].sort(), [...status.enum].sort())
+})
+
+test('what captures, cancels, refunds and increments is what Stripe’s specification takes', { skip }, () => {
   const paths: [Operation, string][] = [
     [capture, '/v1/payment_intents/{intent}/capture'],
     [cancel, '/v1/payment_intents/{intent}/cancel'],
     [refund, '/v1/refunds'],
+    [increment, '/v1/payment_intents/{intent}/increment_authorization'],
   ]
   for (const [operation, path] of paths)
     for (const reason of [null, ...refundReasons]) {

@@ -13,10 +13,14 @@ export function readHeaders(): Record<string, string> {
   return { authorization: 'Bearer {{connection.secret}}', 'stripe-version': stripeVersion }
 }
 
-/** Looks at the PaymentIntent of an operation. */
+/** A verification is a SetupIntent; everything else is a PaymentIntent. */
+export const intentPath = (reference: string) =>
+  `/v1/${reference.startsWith('seti_') ? 'setup_intents' : 'payment_intents'}/${reference}`
+
+/** Looks at the intent of an operation. */
 export const readIntent = ({ payment_psp_reference }: OperationInput): HttpRequest => ({
   method: 'GET',
-  path: `/v1/payment_intents/${payment_psp_reference}`,
+  path: intentPath(payment_psp_reference),
   headers: readHeaders(),
   body: null,
 })

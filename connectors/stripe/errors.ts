@@ -44,11 +44,15 @@ function undecidedCause(status: number, error: JsonObject): string | undefined {
   return code === 'lock_timeout' ? 'lock_timeout' : undefined
 }
 
-export function moneyStepError(response: HttpResponse): Outcome {
+/** @param intentField where the error shows what the request was about. */
+export function moneyStepError(
+  response: HttpResponse,
+  intentField: 'payment_intent' | 'setup_intent' = 'payment_intent',
+): Outcome {
   const { status } = response
   const error = stripeError(response)
   if (status < 400 || error === undefined) return unknownOutcome(`http_${status}`)
-  const intent = objectAt(error, 'payment_intent')
+  const intent = objectAt(error, intentField)
   const reference = identifierAt(intent, 'id') ?? null
   const type = textAt(error, 'type')
   const undecided = undecidedCause(status, error)

@@ -1,14 +1,17 @@
 /** Stripe. See README.md beside for what is sent and how answers are read. */
 import type { Connector } from '@coffer/core/connector.ts'
+import { resendHours } from './absence.ts'
 import { createPaymentIntent, createPaymentMethod } from './authorize.ts'
 import { cancel } from './cancel.ts'
 import { capture } from './capture.ts'
+import { increment } from './increment.ts'
 import { refund } from './refund.ts'
-import { isSavedAnswer, resendHours, sync } from './sync.ts'
+import { isSavedAnswer, sync } from './sync.ts'
+import { verify } from './verify.ts'
 
 /** Where a charge stands in an answer: in an intent, in an error's intent, in a list. */
 const chargePlaces = ['latest_charge.', 'error.payment_intent.latest_charge.', 'data.']
-const intentPlaces = ['', 'error.payment_intent.']
+const intentPlaces = ['', 'error.payment_intent.', 'error.setup_intent.']
 
 /** Single values only: naming a field that can be expanded would exempt the whole object in it. */
 const chargeReferences = [
@@ -29,7 +32,9 @@ const intentReferences = [
   'client_secret',
   'transfer_group',
   'metadata.coffer_attempt',
+  'latest_attempt',
   'metadata.coffer_capture',
+  'metadata.coffer_increment',
   'metadata.coffer_payment',
 ]
 
@@ -40,10 +45,12 @@ const refundReferences = ['metadata.coffer_refund', 'destination_details.card.re
 export const connector: Connector = {
   psp: 'stripe',
   authorize: [createPaymentMethod, createPaymentIntent],
+  verify,
   sync,
   capture,
   cancel,
   refund,
+  increment,
   idempotency_key_lifetime_hours: resendHours,
   is_saved_answer: isSavedAnswer,
   reference_fields: [
@@ -52,6 +59,8 @@ export const connector: Connector = {
     ...refundPlaces.flatMap((place) => refundReferences.map((field) => place + field)),
     'balance_transaction',
     'card.fingerprint',
+    'data.client_secret',
+    'data.latest_attempt',
     'error.charge',
     'error.payment_method.id',
     'error.payment_method.card.fingerprint',

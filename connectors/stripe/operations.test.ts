@@ -5,6 +5,7 @@ import type { Operation, OperationOutcome } from '@coffer/core/connector.ts'
 import { httpResponse, operationInput, operationLookUp, stepContext } from '../test-inputs.ts'
 import { cancel } from './cancel.ts'
 import { capture } from './capture.ts'
+import { increment } from './increment.ts'
 import { refund } from './refund.ts'
 import { errorAnswer, heldIntent, intentAnswer, refundAnswer } from './test-answers.ts'
 
@@ -144,4 +145,65 @@ test('nothing there proves nothing while a request may still land, and everythin
   // Of a list that goes on nothing is known beyond its page.
   const page = { ...refundList(), has_more: true }
   assert.deepEqual(lookedUp(refund, page, late), { kind: 'absent', authoritative: false })
+})
+
+const held = (changes: object = {}) => ({
+  ...heldIntent(),
+  metadata: { coffer_increment: input.operation_id },
+  ...changes,
+})
+const added = operationInput({ amount: { amount_minor: 66n, currency: 'USD' } })
+
+test('an increment asks for the new total, and has succeeded where the hold is exactly that', () => {
+  const { path, body } = increment.request(added, stepContext())
+  assert.equal(path, '/v1/payment_intents/pi_1PgafyB7WZ01zgkW/increment_authorization')
+  assert.deepEqual(body, {
+    form: [
+      ['amount', '1300'],
+      ['metadata[coffer_increment]', input.operation_id],
+    ],
+  })
+  const kind = (changes: object, status = 200) =>
+    increment.response(httpResponse(status, status === 200 ? held(changes) : changes), added).kind
+  assert.equal(kind({ amount: 1300 }), 'succeeded')
+  assert.equal(kind({ amount: 1301 }), 'unknown')
+  assert.equal(kind({ amount: 1300, metadata: {} }), 'unknown')
+  assert.equal(kind({ amount: 1300, status: 'succeeded' }), 'unknown')
+  assert.equal(kind({ status: 'canceled' }), 'rejected')
+  assert.equal(kind(errorAnswer('card_error', { code: 'card_declined' }), 402), 'rejected')
+  assert.equal(kind(errorAnswer('api_error'), 500), 'unknown')
+})
+
+test('a look-up tells an increment that was made from one that was not', () => {
+  const look = (body: object, changes: object = {}) =>
+    increment.look_up!.response(httpResponse(200, body), operationLookUp({ ...added, ...changes }))
+  assert.equal(look(held({ amount: 1300 })).kind, 'succeeded')
+  assert.deepEqual(look(heldIntent()), { kind: 'absent', authoritative: false })
+  assert.deepEqual(look(heldIntent(), { last_answer: 'server_error' }), {
+    kind: 'absent',
+    authoritative: true,
+  })
+  assert.equal(look({ ...heldIntent(), amount: 1250 }).kind, 'unknown')
+  assert.equal(look(canceled()).kind, 'rejected')
+})
+
+test('where an account captures in parts, a part keeps the rest, and the last lets go of it', () => {
+  const account = { connection_id: 'conn_1', settings: { multicapture: 'true' } }
+  const several = capture.several as (its: typeof account) => boolean
+  assert.deepEqual([several(account), several({ ...account, settings: {} as never })], [true, false])
+  const part = operationInput({
+    amount: { amount_minor: 300n, currency: 'USD' },
+    captured: { amount_minor: 400n, currency: 'USD' },
+    final: false,
+  })
+  const { body } = capture.request(part, stepContext())
+  assert.deepEqual((body as { form: string[][] }).form.at(-1), ['final_capture', 'false'])
+  const told = (changes: object, asked = part) =>
+    capture.response(httpResponse(200, captured(changes)), asked).kind
+  const partly = { status: 'requires_capture', amount_received: 700 }
+  assert.equal(told(partly), 'succeeded')
+  assert.equal(told({ ...partly, amount_received: 300 }), 'unknown')
+  assert.equal(told({ ...partly, status: 'succeeded' }), 'unknown')
+  assert.equal(told(partly, { ...part, final: true }), 'unknown')
+  assert.equal(told({ ...partly, status: 'succeeded' }, { ...part, final: true }), 'succeeded')
 })

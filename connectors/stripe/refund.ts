@@ -7,11 +7,11 @@ import {
   parseJsonObject,
 } from '@coffer/core/connector.ts'
 import { arrayAt, identifierAt, integerAt, isObject, type JsonObject, textAt } from '../answer-fields.ts'
+import { isAbsenceFinal } from './absence.ts'
 import { exactAmount, isExactly } from './amounts.ts'
 import { readHeaders, writeHeaders } from './credentials.ts'
 import { operationError } from './errors.ts'
 import { unknownOutcome } from './statuses.ts'
-import { isAbsenceFinal } from './sync.ts'
 
 export const refund: Operation = {
   request: (input, context) => ({

@@ -49,12 +49,13 @@ export function intentOutcome(intent: JsonObject, input: AuthorizeInput): Outcom
   return statusOutcome?.(intent, input, reference) ?? unknownOutcome('unlisted_status', reference)
 }
 
-/** Whether it is the PaymentIntent that an operation is about. */
+/** Whether it is the PaymentIntent, or the SetupIntent, that an operation is about. */
 export function isIntentOf(
   intent: JsonObject | undefined,
   input: Pick<OperationInput, 'payment_psp_reference'>,
 ): intent is JsonObject {
-  return textAt(intent, 'object') === 'payment_intent' && textAt(intent, 'id') === input.payment_psp_reference
+  const isIntent = ['payment_intent', 'setup_intent'].includes(textAt(intent, 'object') ?? '')
+  return isIntent && textAt(intent, 'id') === input.payment_psp_reference
 }
 
 /** True where an intent inside an error answer contradicts the error: money moved, or still may. */
@@ -157,7 +158,7 @@ function networkIdentifiers(charge: JsonObject | undefined) {
   }
 }
 
-function redirectUrl(intent: JsonObject): string | null {
+export function redirectUrl(intent: JsonObject): string | null {
   const url = textAt(intent, 'next_action.redirect_to_url.url')
   return url?.startsWith('https://') ? url : null
 }

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SyncInput } from '@coffer/core/connector.ts'
 import { httpResponse, stepContext, syncInput } from '../test-inputs.ts'
-import { isSavedAnswer, resendHours, sync } from './sync.ts'
+import { resendHours } from './absence.ts'
+import { isSavedAnswer, sync } from './sync.ts'
 import { chargeAnswer, chargeList, errorAnswer, failedCharge } from './test-answers.ts'
 
 const found = (body: unknown, changes: Partial<SyncInput> = {}, status = 200) =>

@@ -1,10 +1,12 @@
 /**
- * What became of an authorization: the attempt's charges, found by their transfer group.
+ * What became of an authorization: the attempt's charges, found by their transfer group; of a verification, its
+ * SetupIntent.
  *
  * Stripe's list is consistent at once, its search is not, so a search could miss a charge made just now.
  */
 import {
   type Absent,
+  type HttpRequest,
   type HttpResponse,
   type Outcome,
   parseJsonObject,
@@ -12,27 +14,26 @@ import {
   type SyncInput,
 } from '@coffer/core/connector.ts'
 import { arrayAt, booleanAt, isObject, type JsonObject, textAt } from '../answer-fields.ts'
+import { isAbsenceFinal } from './absence.ts'
 import { readHeaders } from './credentials.ts'
 import { chargeOutcome, unknownOutcome } from './statuses.ts'
-
-/** Stripe keeps an idempotency key for at least a day (docs.stripe.com/api/idempotent_requests). */
-const keyLifetimeHours = 24
-/** For clocks that differ, and for requests still on their way. */
-const marginHours = 1
-
-/** Until then the same request may be sent again and charges at most once. */
-export const resendHours = keyLifetimeHours - marginHours
-const absentAfterHours = keyLifetimeHours + marginHours
+import { syncSetup } from './verify.ts'
 
 export const sync: Sync = {
-  request: (input) => ({
-    method: 'GET',
-    path: `/v1/charges?transfer_group=${encodeURIComponent(input.attempt_id)}&limit=100`,
-    headers: readHeaders(),
-    body: null,
-  }),
-  response: syncResponse,
+  request: (input, context) =>
+    isVerification(input) ? syncSetup.request(input, context) : chargesOf(input.attempt_id),
+  response: (response, input) =>
+    isVerification(input) ? syncSetup.response(response, input) : syncResponse(response, input),
 }
+
+const isVerification = ({ amount }: SyncInput) => amount.amount_minor === 0n
+
+const chargesOf = (attempt_id: string): HttpRequest => ({
+  method: 'GET',
+  path: `/v1/charges?transfer_group=${encodeURIComponent(attempt_id)}&limit=100`,
+  headers: readHeaders(),
+  body: null,
+})
 
 function syncResponse(response: HttpResponse, input: SyncInput): Outcome | Absent {
   if (response.status !== 200) return unknownOutcome(`lookup_http_${response.status}`)
@@ -64,14 +65,4 @@ function isChargeOf(charge: JsonObject[string], input: SyncInput): boolean {
     textAt(charge, 'object') === 'charge' &&
     textAt(charge, 'transfer_group') === input.attempt_id
   )
-}
-
-/**
- * Nothing there now means nothing ever, once no request can land any more: Stripe has finished ours, or it was
- * sent so long ago that neither it nor a re-send under its key can still be on the way.
- */
-export function isAbsenceFinal(input: Pick<SyncInput, 'sent_at' | 'asked_at' | 'last_answer'>): boolean {
-  if (input.last_answer === 'server_error') return true
-  const age_hours = (input.asked_at.getTime() - input.sent_at.getTime()) / 3_600_000
-  return age_hours >= absentAfterHours
 }

@@ -1,6 +1,6 @@
 /** Stripe's objects as its API shows them. */
 import { declineFields } from './declines.ts'
-import type { Charge, Customer, PaymentIntent, PaymentMethod, Refund, State } from './state.ts'
+import type { Charge, Customer, IntentOptions, PaymentIntent, PaymentMethod, Refund, State } from './state.ts'
 
 type Expansions = ReadonlySet<string>
 
@@ -87,7 +87,25 @@ function chargeOutcome({ decline_code }: Charge) {
   }
 }
 
-function chargeCard(charge: Charge, method: PaymentMethod) {
+type Feature = { status: 'available' | 'unavailable' }
+
+/** What can be done with a hold, where the client asked for it when it was made. */
+export function featuresOf(state: State, charge: Charge) {
+  const options = state.get('payment_intent', charge.account, charge.payment_intent)?.options
+  return featuresAsked(options)
+}
+
+function featuresAsked(options: IntentOptions | undefined) {
+  const status = (asked: string | undefined): Feature['status'] =>
+    asked === 'if_available' ? 'available' : 'unavailable'
+  return {
+    incremental_authorization: status(options?.request_incremental_authorization),
+    multicapture: status(options?.request_multicapture),
+  }
+}
+
+function chargeCard(charge: Charge, method: PaymentMethod, options: IntentOptions | undefined) {
+  const features = featuresAsked(options)
   return {
     amount_authorized: charge.decline_code === null ? charge.amount : null,
     authorization_code: charge.authorization_code,
@@ -99,11 +117,11 @@ function chargeCard(charge: Charge, method: PaymentMethod) {
     extended_authorization: { status: 'disabled' },
     fingerprint: method.fingerprint,
     funding: 'credit',
-    incremental_authorization: { status: 'unavailable' },
+    incremental_authorization: { status: features.incremental_authorization },
     installments: null,
     last4: method.last4,
     mandate: null,
-    multicapture: { status: 'unavailable' },
+    multicapture: { status: features.multicapture },
     network: method.brand,
     network_token: { used: false },
     network_transaction_id: charge.network_transaction_id,
@@ -120,7 +138,14 @@ export function chargeBody(state: State, charge: Charge, expand: Expansions): Re
   return chargeBodyWith(state, charge, method, expand)
 }
 
-function chargeBodyWith(state: State, charge: Charge, method: PaymentMethod, expand: Expansions) {
+/** @param options of its intent, where `state` does not hold that yet. */
+function chargeBodyWith(
+  state: State,
+  charge: Charge,
+  method: PaymentMethod,
+  expand: Expansions,
+  options?: IntentOptions,
+) {
   const failure = charge.decline_code === null ? null : declineFields(charge.decline_code)
   const intent = state.get('payment_intent', charge.account, charge.payment_intent)
   return {
@@ -145,7 +170,7 @@ function chargeBodyWith(state: State, charge: Charge, method: PaymentMethod, exp
     payment_intent:
       expand.has('payment_intent') && intent ? intentBody(state, intent, new Set()) : charge.payment_intent,
     payment_method: charge.payment_method,
-    payment_method_details: { card: chargeCard(charge, method), type: 'card' },
+    payment_method_details: { card: chargeCard(charge, method, options ?? intent?.options), type: 'card' },
     refunded: charge.amount_refunded === charge.amount,
     status: failure === null ? 'succeeded' : 'failed',
     transfer_group: charge.transfer_group,
@@ -173,7 +198,7 @@ export function intentBody(
     id: intent.id,
     object: 'payment_intent',
     amount: intent.amount,
-    amount_capturable: intent.status === 'requires_capture' ? intent.amount : 0,
+    amount_capturable: intent.status === 'requires_capture' ? intent.amount - intent.amount_received : 0,
     amount_received: intent.amount_received,
     canceled_at: intent.canceled_at_ms === null ? null : seconds(intent.canceled_at_ms),
     cancellation_reason: intent.cancellation_reason,
@@ -186,7 +211,7 @@ export function intentBody(
     description: options.description ?? null,
     last_payment_error: lastPaymentError(intent, methodOf),
     latest_charge: expandedCharge
-      ? chargeBodyWith(state, charge, methodOf(charge.payment_method)!, new Set())
+      ? chargeBodyWith(state, charge, methodOf(charge.payment_method)!, new Set(), options)
       : intent.latest_charge,
     livemode: false,
     metadata: intent.metadata,

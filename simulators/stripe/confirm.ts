@@ -22,7 +22,12 @@ type Verdict = 'approved' | 'requires_action' | { decline_code: string }
 
 const unproblematic = new Set(['ok', 'set_up', 'refund_pending'])
 
-function issuerVerdict({ method, off_session, error_on_requires_action, decline_code }: Attempt): Verdict {
+export function issuerVerdict({
+  method,
+  off_session,
+  error_on_requires_action,
+  decline_code,
+}: Omit<Attempt, 'intent' | 'expand'>): Verdict {
   const { scenario } = method
   if (decline_code !== null) return { decline_code }
   const asks = scenario.startsWith('authenticate') || (scenario === 'set_up' && !off_session)

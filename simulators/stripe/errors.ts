@@ -13,6 +13,7 @@ export type StripeErrorFields = {
   charge?: string
   payment_intent?: unknown
   payment_method?: unknown
+  setup_intent?: unknown
 }
 
 export class StripeError extends Error {

@@ -77,6 +77,11 @@ export function readOptions({ parameters }: Call): IntentOptions {
     const value = parameters.text(name)
     if (value) options[name] = ownCopy(value)
   }
+  for (const name of ['incremental_authorization', 'multicapture'] as const) {
+    const values = ['if_available', 'never'] as const
+    const asked = parameters.oneOf(`payment_method_options[card][request_${name}]`, values)
+    if (asked) options[`request_${name}`] = asked
+  }
   const types = parameters.list('payment_method_types')
   if (types.length > 0 && !types.includes('card')) {
     throw new StripeError(400, {

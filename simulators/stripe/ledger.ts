@@ -8,7 +8,7 @@ import type { Charge, State } from './state.ts'
 function statusOf(charge: Charge): LedgerRow['status'] {
   if (charge.decline_code !== null) return 'declined'
   if (charge.canceled) return 'canceled'
-  if (!charge.captured) return 'authorized'
+  if (!charge.captured && charge.amount_captured === 0) return 'authorized'
   return charge.amount_refunded === charge.amount && charge.amount_captured > 0 ? 'refunded' : 'succeeded'
 }
 

@@ -1,8 +1,9 @@
 /** `/v1/payment_intents`: create, confirm, capture, cancel, retrieve. */
-import { intentBody, intentExpansions } from './bodies.ts'
+import { featuresOf, intentBody, intentExpansions } from './bodies.ts'
 import { answerWith, type Call, type Endpoint, type Prepared, readExpansions } from './call.ts'
 import { confirm } from './confirm.ts'
-import { noSuch, StripeError } from './errors.ts'
+import { declineFields } from './declines.ts'
+import { missingParameter, noSuch, StripeError } from './errors.ts'
 import { type ParameterKinds, readMetadata } from './form.ts'
 import { newId, newSecret } from './ids.ts'
 import {
@@ -156,6 +157,7 @@ function prepareConfirm(call: Call): Prepared {
 
 function prepareCapture(call: Call): Prepared {
   const asked = call.parameters.integer('amount_to_capture')
+  const isFinal = call.parameters.boolean('final_capture') ?? true
   const metadata = readMetadata(call.parameters)
   const expand = readExpansions(call, intentExpansions)
   return {
@@ -163,31 +165,71 @@ function prepareCapture(call: Call): Prepared {
     execute() {
       const found = intentIn(call, ['requires_capture'], 'captured')
       const charge = call.state.get('charge', call.account, found.latest_charge)!
-      const amount = asked ?? found.amount
+      const held = found.amount - charge.amount_captured
+      const amount = asked ?? held
       const refuse = (code: string, message: string) =>
         new StripeError(400, { code, param: 'amount_to_capture', message })
       if (amount < 1)
         throw refuse('parameter_invalid_integer', 'This value must be greater than or equal to 1.')
-      if (amount > found.amount) {
-        throw refuse(
-          'amount_too_large',
-          `The amount to capture, ${amount}, is over the authorized ${found.amount}.`,
-        )
+      if (!isFinal && featuresOf(call.state, charge).multicapture !== 'available') {
+        throw new StripeError(400, {
+          param: 'final_capture',
+          message: 'This PaymentIntent does not support multicapture.',
+        })
       }
+      if (amount > held) {
+        throw refuse('amount_too_large', `The amount to capture, ${amount}, is over the authorized ${held}.`)
+      }
+      const amount_captured = charge.amount_captured + amount
+      const isOver = isFinal || amount === held
       const intent: PaymentIntent = {
         ...found,
-        status: 'succeeded',
-        amount_received: amount,
+        status: isOver ? 'succeeded' : 'requires_capture',
+        amount_received: amount_captured,
         metadata: { ...found.metadata, ...metadata },
       }
       // What is not captured is released to the cardholder, which Stripe counts as refunded.
       const captured = {
         ...charge,
-        captured: true,
-        amount_captured: amount,
-        amount_refunded: charge.amount - amount,
+        captured: isOver,
+        amount_captured,
+        amount_refunded: charge.amount_refunded + (isOver ? held - amount : 0),
       }
       return answerWith(intentBody(call.state, intent, expand, { charge: captured }), [intent, captured])
+    },
+  }
+}
+
+function prepareIncrement(call: Call): Prepared {
+  const amount = call.parameters.integer('amount')
+  const metadata = readMetadata(call.parameters)
+  const expand = readExpansions(call, intentExpansions)
+  if (amount === undefined) throw missingParameter('amount')
+  return {
+    can_decline: true,
+    reference: metadata.coffer_increment ?? null,
+    card_last4: intentLast4(call, call.id),
+    execute(decline_code) {
+      const found = intentIn(call, ['requires_capture'], 'incremented')
+      const charge = call.state.get('charge', call.account, found.latest_charge)!
+      const refuse = (message: string, param?: string) =>
+        new StripeError(400, { message, ...(param && { param }) })
+      if (featuresOf(call.state, charge).incremental_authorization !== 'available')
+        throw refuse('This PaymentIntent is not eligible for incremental authorization.')
+      if (charge.amount_captured > 0) throw refuse('A part of this PaymentIntent has been captured.')
+      if (amount <= found.amount)
+        throw refuse(`The amount, ${amount}, must be more than the authorized ${found.amount}.`, 'amount')
+      // A refusal leaves what is held, and everything else, as it was.
+      if (decline_code !== null)
+        throw new StripeError(402, {
+          type: 'card_error',
+          ...declineFields(decline_code),
+          charge: charge.id,
+          payment_intent: intentBody(call.state, found, new Set()),
+        })
+      const intent = { ...found, amount, metadata: { ...found.metadata, ...metadata } }
+      const held = { ...charge, amount }
+      return answerWith(intentBody(call.state, intent, expand, { charge: held }), [intent, held])
     },
   }
 }
@@ -253,12 +295,25 @@ export const paymentIntentEndpoints: Endpoint[] = [
     path: '/payment_intents/:id/capture',
     parameters: {
       amount_to_capture: 'value',
+      final_capture: 'value',
       metadata: 'any',
       statement_descriptor: 'value',
       statement_descriptor_suffix: 'value',
       expand: 'list',
     },
     prepare: prepareCapture,
+  },
+  {
+    method: 'POST',
+    path: '/payment_intents/:id/increment_authorization',
+    parameters: {
+      amount: 'value',
+      description: 'value',
+      expand: 'list',
+      metadata: 'any',
+      statement_descriptor: 'value',
+    },
+    prepare: prepareIncrement,
   },
   {
     method: 'POST',

@@ -25,7 +25,7 @@ function findCharge(
   const intent = call.state.get('payment_intent', call.account, id)
   if (!intent) throw noSuch('payment_intent', id, 'payment_intent', 400)
   const charge = call.state.get('charge', call.account, intent.latest_charge)
-  if (charge && intent.status === 'succeeded') return charge
+  if (charge && intent.amount_received > 0) return charge
   throw new StripeError(400, {
     code: 'payment_intent_unexpected_state',
     param: 'payment_intent',
@@ -35,13 +35,14 @@ function findCharge(
 
 function refundableAmount(charge: Charge, asked: number | undefined): number {
   const refuse = (fields: { code?: string; param?: string; message: string }) => new StripeError(400, fields)
-  if (!charge.captured) {
+  if (charge.amount_captured === 0) {
     throw refuse({
       param: 'charge',
       message: `Charge ${charge.id} is not captured, so there is nothing to refund.`,
     })
   }
-  const left = charge.amount - charge.amount_refunded
+  const held = charge.captured ? 0 : charge.amount - charge.amount_captured
+  const left = charge.amount - held - charge.amount_refunded
   if (left === 0) {
     throw refuse({
       code: 'charge_already_refunded',

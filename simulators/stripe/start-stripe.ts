@@ -15,11 +15,13 @@ import { paymentMethodEndpoints } from './payment-methods.ts'
 import { refundEndpoints } from './refunds.ts'
 import { searchEndpoint } from './search.ts'
 import { createServer, type IdParams, type Parts, registerEndpoints } from './serve-stripe.ts'
+import { setupIntentEndpoints } from './setup-intents.ts'
 import { createState, type StripeObject } from './state.ts'
 
 const endpoints = [
   ...paymentIntentEndpoints,
   searchEndpoint,
+  ...setupIntentEndpoints,
   ...paymentMethodEndpoints,
   ...refundEndpoints,
   ...listEndpoints,

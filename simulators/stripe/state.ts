@@ -63,6 +63,23 @@ export type IntentOptions = {
   statement_descriptor?: string
   statement_descriptor_suffix?: string
   transfer_group?: string
+  /** Whether a hold may grow, or be captured in parts: asked for at the authorization. */
+  request_incremental_authorization?: 'if_available' | 'never'
+  request_multicapture?: 'if_available' | 'never'
+}
+
+export type SetupIntent = {
+  kind: 'setup_intent'
+  id: string
+  account: string
+  created_ms: number
+  client_secret: string
+  status: Exclude<IntentStatus, 'requires_capture'>
+  payment_method: string | null
+  last_error: { decline_code: string; payment_method: string } | null
+  cancellation_reason: string | null
+  usage: 'off_session' | 'on_session'
+  metadata: Metadata
 }
 
 export type Charge = {
@@ -75,6 +92,7 @@ export type Charge = {
   amount: number
   currency: string
   decline_code: string | null
+  /** Nothing more is held: what was not captured then was released. */
   captured: boolean
   canceled: boolean
   amount_captured: number
@@ -129,7 +147,7 @@ export type Customer = {
   metadata: Metadata
 }
 
-export type StripeObject = PaymentMethod | PaymentIntent | Charge | Refund | Dispute | Customer
+export type StripeObject = PaymentMethod | PaymentIntent | SetupIntent | Charge | Refund | Dispute | Customer
 type ObjectOf<Kind extends StripeObject['kind']> = Extract<StripeObject, { kind: Kind }>
 
 export type State = {
@@ -152,6 +170,7 @@ export function createState(): State {
   const order: Record<StripeObject['kind'], string[]> = {
     payment_method: [],
     payment_intent: [],
+    setup_intent: [],
     charge: [],
     refund: [],
     dispute: [],
