@@ -13,6 +13,7 @@ export function authorizeInput(changes: Partial<AuthorizeInput> = {}): Authorize
   return {
     attempt_id: 'att_01jqzk3x5w',
     payment_id: 'pay_01jqzk3x5v',
+    card_id: 'card_01jqzk3x5t',
     amount: { amount_minor: 1234n, currency: 'USD' },
     capture: 'automatic',
     initiator: 'customer',
@@ -54,7 +55,7 @@ export function operationLookUp(changes: Partial<OperationLookUp> = {}): Operati
 
 export function stepContext(answers: Record<string, string> = {}): StepContext {
   return {
-    account: { connection_id: 'conn_01jqzk3x5u', settings: {} },
+    account: { connection_id: 'conn_01jqzk3x5u', settings: { merchant_account: 'CofferTest' } },
     psp_idempotency_key: 'att_01jqzk3x5w:step',
     answers,
   }

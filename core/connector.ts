@@ -185,6 +185,8 @@ export type StoredCredential = {
 export type AuthorizeInput = {
   attempt_id: string
   payment_id: string
+  /** Stable over all payments of the card: what a PSP may be told as its name for the shopper. */
+  card_id: string
   /** Zero only in the steps of `verify`. */
   amount: Money
   capture: 'automatic' | 'manual'

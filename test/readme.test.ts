@@ -80,7 +80,9 @@ test('the commands on its first screen are there', () => {
 })
 
 test('every link in the documentation leads to a file that is there', () => {
-  const folders = ['.', 'docs', 'docs/decisions', 'simulators', 'connectors/stripe']
+  const entries = readdirSync(join(root, 'connectors'), { withFileTypes: true })
+  const connectors = entries.filter((it) => it.isDirectory()).map(({ name }) => join('connectors', name))
+  const folders = ['.', 'docs', 'docs/decisions', 'simulators', ...connectors]
   const documents = folders.flatMap((name) =>
     existsSync(join(root, name))
       ? readdirSync(join(root, name)).flatMap((file) => (file.endsWith('.md') ? [join(name, file)] : []))

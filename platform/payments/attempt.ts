@@ -47,6 +47,7 @@ export function authorizeInputOf(plan: AttemptPlan): AuthorizeInput {
   return {
     attempt_id: plan.attempt_id,
     payment_id: plan.payment_id,
+    card_id: plan.card_id,
     amount: money(plan.amount_minor, plan.currency),
     capture: plan.capture,
     initiator: plan.initiator,
