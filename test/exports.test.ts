@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -171,6 +171,12 @@ test('an export brought into an empty vault gives the same cards', async () => {
   const [begin, rest] = [await download(from, id, 'bytes=0-99'), await download(from, id, 'bytes=100-')]
   assert.deepEqual([begin.status, begin.range], [206, `bytes 0-99/${done.bytes}`])
   assert.deepEqual(Buffer.concat([begin.bytes, rest.bytes]), whole.bytes)
+  const filePath = `/v1/exports/${id}/file`
+  assert.equal((await from.call('DELETE', filePath)).status, 204)
+  for (const gone of [await from.call('DELETE', filePath), await from.call('GET', filePath)])
+    assertProblem(gone, { status: 409, code: 'export_file_not_there', retryable: true })
+  assert.equal((await from.call<Export>('GET', `/v1/exports/${id}`)).body.state, 'expired')
+  assert.equal(existsSync(join(product.data_directory, 'transfer', id)), false)
   const { data } = await openpgp.decrypt({
     message: await openpgp.readMessage({ binaryMessage: new Uint8Array(whole.bytes) }),
     decryptionKeys: recipient.privateKey,

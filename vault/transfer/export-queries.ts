@@ -1,6 +1,6 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import { newId } from '@coffer/core/ids.ts'
-import type { Database } from '@coffer/core/postgres.ts'
+import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { type CardRow, cardColumns, currentVersion } from '../cards/queries.ts'
 import type { ExportState } from './export-schemas.ts'
 import { answerOfKnown, type Keyed, type KeyedRow, keptKey, keyedValues, knownKey } from './keyed.ts'
@@ -225,13 +225,50 @@ export async function endExport(
       ],
     })
     if (changed === undefined) return false
-    await query({
-      name: 'tell_export_end',
-      text: `insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-             values ($1, $2, $3, $4, $5, now())`,
-      values: [newId('event'), row.merchant_id, `export.${end.state}`, row.export_id, eventOf(changed)],
-    })
+    await tellExport(query, changed, eventOf)
     return true
+  })
+}
+
+function tellExport(
+  query: (statement: Statement) => Promise<unknown>,
+  row: ExportRow,
+  eventOf: (row: ExportRow) => string,
+): Promise<unknown> {
+  return query({
+    name: 'tell_export_end',
+    text: `insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+           values ($1, $2, $3, $4, $5, now())`,
+    values: [newId('event'), row.merchant_id, `export.${row.state}`, row.export_id, eventOf(row)],
+  })
+}
+
+/** Its file is given to nobody any more. Undefined where there is none to give. */
+export async function expireExport(
+  database: Database,
+  caller: Caller,
+  exportId: string,
+  eventOf: (row: ExportRow) => string,
+): Promise<ExportRow | undefined> {
+  return database.transaction([caller.merchant_id], async (query) => {
+    const [changed] = await query<ExportRow>({
+      name: 'expire_export',
+      text: `with changed as (
+          update exports set state = 'expired', expires_at = now()
+          where merchant_id = $1 and export_id = $2 and state = 'ready' returning *
+        ), added_audit as (
+          insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
+            source_address, result)
+          select $3, $1, $4, $5, 'export.file.delete', $2, $6, $7, 'done' from changed
+        )
+        select * from changed`,
+      values: [
+        ...[caller.merchant_id, exportId, newId('audit')],
+        ...[caller.actor, caller.key_id, caller.request_id, caller.source_address],
+      ],
+    })
+    if (changed !== undefined) await tellExport(query, changed, eventOf)
+    return changed
   })
 }
 

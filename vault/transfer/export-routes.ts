@@ -97,5 +97,21 @@ export function publicRoutes(parts: { exports: Exports }): Routes {
         return reply.send(body)
       },
     )
+
+    server.delete(
+      '/v1/exports/:id/file',
+      {
+        config: { access, failures: ['not_found', 'export_file_not_there'] },
+        schema: {
+          summary: 'Delete the file of an export before its time is over.',
+          params: objectId,
+          response: { 204: Type.Null() },
+        },
+      },
+      async (request, reply) => {
+        await parts.exports.removeFile(callerOf(request), request.params.id)
+        return reply.code(204).send(null)
+      },
+    )
   }
 }

@@ -115,6 +115,15 @@ export function createExports(deps: {
       return pageOf(rows.map(exportOf), page.limit)
     },
 
+    /** Before its time is over: whoever has taken the file needs it here no more. @throws Failure export_file_not_there */
+    async removeFile(caller: Caller, exportId: string): Promise<void> {
+      await find(caller.merchant_id, exportId)
+      const eventOf = (row: queries.ExportRow) => JSON.stringify(exportOf(row))
+      const expired = await queries.expireExport(deps.database, caller, exportId, eventOf)
+      if (expired === undefined) throw new Failure('export_file_not_there')
+      await deps.files.remove(exportId)
+    },
+
     /** The file, or a range of it. Its audit record is committed before this resolves. @throws Failure export_file_not_there */
     async download(caller: Caller, exportId: string, range: string | undefined): Promise<Download> {
       const row = await find(caller.merchant_id, exportId)
