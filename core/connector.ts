@@ -322,6 +322,8 @@ export type Webhook = {
   acknowledgement: string
   /** How long after it was signed a notice is taken, in seconds. */
   tolerance_seconds: number
+  /** As `reference_fields` of a connector, in the body of a notice. */
+  reference_fields?: string[]
 }
 
 /** One PSP. An operation that a PSP does not have is an absent property. */

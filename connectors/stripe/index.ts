@@ -8,6 +8,7 @@ import { increment } from './increment.ts'
 import { refund } from './refund.ts'
 import { isSavedAnswer, sync } from './sync.ts'
 import { verify } from './verify.ts'
+import { webhook } from './webhook.ts'
 
 /** Where a charge stands in an answer: in an intent, in an error's intent, in a list. */
 const chargePlaces = ['latest_charge.', 'error.payment_intent.latest_charge.', 'data.']
@@ -51,6 +52,7 @@ export const connector: Connector = {
   cancel,
   refund,
   increment,
+  webhook,
   idempotency_key_lifetime_hours: resendHours,
   is_saved_answer: isSavedAnswer,
   reference_fields: [

@@ -78,6 +78,16 @@ function refundOutcome(refund: JsonObject | undefined, input: OperationInput): O
     return unknownOutcome('refund_mismatch', reference)
   if (!isExactly(input.amount, integerAt(refund, 'amount'), textAt(refund, 'currency')))
     return unknownOutcome('amount_mismatch', reference)
+  return byStatus(refund, reference)
+}
+
+/** What Stripe tells of a refund by itself: it is ours by its mark, and so is its amount. */
+export function refundNotice(refund: JsonObject): OperationOutcome {
+  const reference = identifierAt(refund, 'id')
+  return reference === undefined ? unknownOutcome('unexpected_answer') : byStatus(refund, reference)
+}
+
+function byStatus(refund: JsonObject, reference: string): OperationOutcome {
   const status = textAt(refund, 'status') ?? ''
   const statusOutcome = Object.hasOwn(refundStatuses, status) ? refundStatuses[status] : undefined
   return statusOutcome?.(refund, reference) ?? unknownOutcome('unlisted_status', reference)
