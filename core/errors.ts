@@ -128,6 +128,11 @@ export const failures = {
     title: 'Another operation on this payment has not ended yet.',
     retryable: true,
   },
+  retry_not_allowed: {
+    status: 409,
+    title: "The card networks' rules forbid to charge this card now.",
+    retryable: true,
+  },
   import_state_invalid: { status: 409, title: 'The import has ended already.', retryable: false },
   import_file_not_expected: {
     status: 409,
@@ -249,22 +254,33 @@ export const failures = {
 
 export type FailureCode = keyof typeof failures
 
+/** Which rule forbids a charge, and until when; null where waiting does not help. */
+export type RetryRefused = { rule: string; retry_after: string | null }
+
 /** A failure with a code from the table. `detail` and `param` are public: they must never carry a secret. */
 export class Failure extends Error {
   readonly code: FailureCode
   readonly param: string | undefined
   readonly detail: string | undefined
   readonly retryAfterSeconds: number | undefined
+  readonly retry: RetryRefused | undefined
 
   constructor(
     code: FailureCode,
-    options: { param?: string; detail?: string; retryAfterSeconds?: number; cause?: unknown } = {},
+    options: {
+      param?: string
+      detail?: string
+      retryAfterSeconds?: number
+      retry?: RetryRefused
+      cause?: unknown
+    } = {},
   ) {
     super(options.detail ?? failures[code].title, { cause: options.cause })
     this.name = 'Failure'
     this.code = code
     this.param = options.param
     this.detail = options.detail
+    this.retry = options.retry
     this.retryAfterSeconds = options.retryAfterSeconds ?? (failures[code].status === 503 ? 1 : undefined)
   }
 }
@@ -279,7 +295,7 @@ export type Problem = {
   param?: string
   request_id: string
   retryable: boolean
-}
+} & Partial<RetryRefused>
 
 export function problemOf(failure: Failure, requestId: string): Problem {
   const entry = failures[failure.code]
@@ -292,5 +308,6 @@ export function problemOf(failure: Failure, requestId: string): Problem {
     ...(failure.param === undefined ? {} : { param: failure.param }),
     request_id: requestId,
     retryable: entry.retryable,
+    ...failure.retry,
   }
 }

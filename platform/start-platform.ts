@@ -25,6 +25,7 @@ import type { ResolveByHandDeps } from './payments/resolve-by-hand.ts'
 import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
 import { createPaymentStore } from './payments/store.ts'
+import { startStateExpiry } from './retries/expiry.ts'
 
 export const settings = {
   PLATFORM_DATABASE_URL: secret("PostgreSQL address of the platform's own database, service login"),
@@ -130,6 +131,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
 
   const expiry = startExpiry(relayDatabase, log)
+  const stateExpiry = startStateExpiry(relayDatabase, log)
   const auditTrail = startAuditTrail({
     zone: 'platform',
     database,
@@ -163,7 +165,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await store.drain()
       await operationStore.drain()
       await sequencer.stop()
-      await Promise.all([expiry.stop(), outboxAge.stop()])
+      await Promise.all([expiry.stop(), stateExpiry.stop(), outboxAge.stop()])
       await auditTrail.stop()
       await Promise.all([database.close(), relayDatabase.close(), vault.close(), access.close()])
     },

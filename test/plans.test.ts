@@ -16,6 +16,7 @@ import * as payments from '../platform/payments/queries.ts'
 import * as paymentReads from '../platform/payments/read-queries.ts'
 import { claimDue } from '../platform/payments/resolver-queries.ts'
 import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
+import { lockState, takeSlotStatement } from '../platform/retries/state-queries.ts'
 import * as cardChanges from '../vault/cards/change-queries.ts'
 import { deleteCards } from '../vault/cards/deletion-queries.ts'
 import {
@@ -76,7 +77,7 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey = new RegExp(
-  `card_id token_id number_hmac idempotency_key attempt_id payment_id event_id key_id connection_id forward_id
+  `card_id token_id number_hmac fingerprint idempotency_key attempt_id payment_id event_id key_id connection_id forward_id
    origin resolve_at revoked_at disabled_at`
     .split(/\s+/)
     .join('|'),
@@ -203,6 +204,16 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     'coffer_platform_service',
     (database) => listPayments(database, 'mer_', filterOf(asked)),
   ]),
+  [
+    'lockState',
+    'coffer_platform_service',
+    (database) => lockState((statement) => database.commit([], statement), 'mer_', 'fpr_'),
+  ],
+  [
+    'takeSlot',
+    'coffer_platform_service',
+    (database) => database.commit([], takeSlotStatement('mer_', 'fpr_', {})),
+  ],
   ['claimDue attempts', 'coffer_platform_relay', (database) => claimDue(database, 'attempts', 20)],
   ['claimDue operations', 'coffer_platform_relay', (database) => claimDue(database, 'operations', 20)],
   ['findOperationPlan', 'coffer_platform_service', (database) => findOperationPlan(database, one[0])],

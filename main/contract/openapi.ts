@@ -175,6 +175,12 @@ const problemSchema: JsonSchema = {
     param: { type: 'string', description: 'The field, header or parameter at fault, where there is one.' },
     request_id: { type: 'string', description: 'As in the header Request-Id.' },
     retryable: { type: 'boolean', description: 'Whether the same request can succeed later.' },
+    rule: { type: 'string', description: 'The rule that forbids a retry, with `retry_not_allowed` only.' },
+    retry_after: {
+      type: ['string', 'null'],
+      description:
+        'When the rule allows one, with `retry_not_allowed` only; null where waiting does not help.',
+    },
   },
 }
 

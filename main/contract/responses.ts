@@ -48,7 +48,10 @@ function success(status: string, declared: JsonSchema, components: Components): 
 
 function problem(status: number, codes: FailureCode[]): JsonSchema {
   const waits = codes.some(
-    (code) => code === 'idempotency_key_in_use' || [429, 503].includes(failures[code].status),
+    (code) =>
+      code === 'idempotency_key_in_use' ||
+      code === 'retry_not_allowed' ||
+      [429, 503].includes(failures[code].status),
   )
   return {
     description: codes.map((code) => `\`${code}\`: ${failures[code].title}`).join('\n\n'),

@@ -5,6 +5,8 @@
 import { newId } from '@coffer/core/ids.ts'
 import type { Statement } from '@coffer/core/postgres.ts'
 import { jsonOrNull } from '@coffer/core/rows.ts'
+import { chargeOf } from '../retries/governor.ts'
+import { countDeclined, handOverSlot, slotOf, toldOf } from '../retries/state-queries.ts'
 import type { AttemptPlan } from './attempt.ts'
 import { endedStates, type Settlement } from './machine.ts'
 import type { AttemptReason, Payment } from './schemas.ts'
@@ -29,6 +31,11 @@ export type NextAttempt = {
   resolve_after_ms: number
 }
 
+const governed = {
+  ...{ merchant: '$1', attempt: '$3', state: '$4', slots: '$24' },
+  ...{ initiator: '$21', holds: '$22', expires_after_seconds: '$23' },
+}
+
 /**
  * Attempts are counted in the payment's row, by compare-and-set: whoever comes second begins none. Where an attempt
  * was ended here and yet could not be followed, its number is null, and the whole is rolled back.
@@ -38,7 +45,7 @@ const nextAttemptText = `
     update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference), cause = null,
       decline = $7, failure = $8, resolve_at = null
     where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and state = 'sending' and $4::text is not null
-    returning number
+    returning number, card_fingerprint
   ), previous as materialized (
     select number from ended
     union all
@@ -56,7 +63,9 @@ const nextAttemptText = `
       now() + $13::int * interval '1 ms', $18, $19, $20
     from previous left join counted on true
     where $4::text is not null or counted.attempt_count is not null
-    returning attempt_id
+    returning attempt_id, card_fingerprint
+  ), declined as (${countDeclined({ ...governed, ended: 'ended' })}
+  ), handed_over as (${handOverSlot({ ...governed, begun: 'begun' })}
   ), told as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select $14, $1, $15, $2, $17::text::json, $5::timestamptz from begun
@@ -64,7 +73,9 @@ const nextAttemptText = `
   select exists (select from begun) as changed`
 
 export function nextAttemptStatement(entry: NextAttempt): Statement {
-  const { settlement, plan } = entry
+  const { settlement, plan, payment } = entry
+  const now = new Date(payment.updated_at)
+  const told = toldOf(settlement?.decline ?? null, chargeOf(payment, plan.card), now)
   return {
     name: 'next_attempt',
     text: nextAttemptText,
@@ -89,6 +100,10 @@ export function nextAttemptStatement(entry: NextAttempt): Statement {
       plan.card?.brand ?? null,
       plan.card?.fingerprint ?? null,
       plan.card?.version ?? null,
+      told.initiator,
+      told.holds,
+      told.expires_after_seconds,
+      JSON.stringify(slotOf(plan.attempt_id, told.initiator, now)),
     ],
   }
 }

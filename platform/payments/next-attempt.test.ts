@@ -40,7 +40,7 @@ async function goOn(plan: AttemptPlan, payment: Payment, ending: Ending | null) 
   const ended = ending === null ? payment : settledPayment(payment, ending, new Date())
   const route = { connection, psp: 'adyen', reason: 'failover' } as const
   const next = nextAttemptOf(plan, ended, route, new Date())
-  const isBegun = await store.nextAttempt({
+  const begun = await store.beginNextAttempt({
     merchant_id: plan.merchant_id,
     after_attempt_id: plan.attempt_id,
     settlement: ending && settlementOf(ending),
@@ -51,7 +51,7 @@ async function goOn(plan: AttemptPlan, payment: Payment, ending: Ending | null) 
     event_data: JSON.stringify(next.payment),
     resolve_after_ms: 60_000,
   })
-  return { ...next, isBegun }
+  return { ...next, isBegun: begun.verdict === 'begun' }
 }
 
 function settle(plan: AttemptPlan, payment: Payment, ending: Ending, status?: 'processing') {

@@ -9,17 +9,18 @@ import { Failure } from '@coffer/core/errors.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
-import type { CardFacts, ConnectionFacts } from '@coffer/core/internal-api.ts'
+import type { ConnectionFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type AnswerTarget, createAnswers, firstLookMs, intentTimes } from './answers.ts'
 import { type AttemptPlan, runAttempt } from './attempt.ts'
 import type { CardTestingGuard, Subject } from './card-testing-guard.ts'
+import { insertIntent } from './intent.ts'
 import { filterOf, type PaymentListAsked } from './list-filter.ts'
 import { type Ending, httpStatusOf, type PaymentStatus, settlementOf, staysOpen } from './machine.ts'
 import { newPaymentOf, validate } from './new-payment.ts'
-import type { IntentInsert, IntentInserted, RouteConnection } from './queries.ts'
+import type { RouteConnection } from './queries.ts'
 import { createRouting, type Route } from './routing.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
@@ -107,21 +108,6 @@ export function createPayments(deps: PaymentsDeps) {
     return settle(plan, payment, ending, answer, subjects)
   }
 
-  /**
-   * The projection of card events may be a moment behind: the vault is asked before a card is refused.
-   * @throws Failure card_not_found, card_not_active
-   */
-  async function insertIntent(
-    entry: IntentInsert,
-  ): Promise<Exclude<IntentInserted, { verdict: 'card_not_known' }>> {
-    const intent = await store.insertIntent(entry)
-    if (intent.verdict !== 'card_not_known') return intent
-    const card = await factsInVault(deps.vault, entry.merchant_id, entry.plan.card_id)
-    if (card === undefined) throw new Failure('card_not_found', { param: 'card' })
-    if (card.status !== 'active') throw new Failure('card_not_active', { param: 'card' })
-    return insertIntent({ ...entry, card })
-  }
-
   return {
     /** Charges a card. @throws Failure before anything is written, or for a repeated key as the draft says. */
     async create(
@@ -159,7 +145,7 @@ export function createPayments(deps: PaymentsDeps) {
         })
       const { payment, plan } = newPaymentOf(caller, input, routed, null, deps.clock.now())
       failpoint('platform.payments.before_intent')
-      const intent = await insertIntent({
+      const intent = await insertIntent(deps, {
         ...caller,
         plan,
         payment,
@@ -170,6 +156,7 @@ export function createPayments(deps: PaymentsDeps) {
         ...intentTimes(deps),
         event_data: serialize(payment),
         card: null,
+        is_allowed: false,
       })
       failpoint('platform.payments.after_intent')
       if (intent.verdict !== 'inserted') return answers.repeated<{ payment_id: string }>(intent, abandoned)
@@ -221,22 +208,6 @@ async function findInVault(
     return await vault.call<ConnectionFacts>('/internal/connection-facts', asked)
   } catch (error) {
     if (error instanceof Failure && error.code === 'connection_not_found') return undefined
-    throw error
-  }
-}
-
-/** Undefined where there is no such card. */
-async function factsInVault(
-  vault: InternalClient,
-  merchantId: string,
-  cardId: string,
-): Promise<CardFacts | undefined> {
-  if (!isId('card', cardId)) return undefined
-  try {
-    const asked = { merchant_id: merchantId, card_id: cardId }
-    return await vault.call<CardFacts>('/internal/card-facts', asked)
-  } catch (error) {
-    if (error instanceof Failure && error.code === 'not_found') return undefined
     throw error
   }
 }

@@ -3,6 +3,8 @@ import { completeRaced } from '@coffer/core/group-commit.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, jsonOrNull, merchantsOf } from '@coffer/core/rows.ts'
+import { chargeOf } from '../retries/governor.ts'
+import { countDeclined, freeSlot, toldOf } from '../retries/state-queries.ts'
 import type { Earlier } from './answers.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
 import { openStates, type Settlement } from './machine.ts'
@@ -46,10 +48,14 @@ export type IntentInsert = Caller & {
   event_data: string
   /** As the vault has told of an active card: the projection, which may be a moment behind, is not asked. */
   card: ChargedCard | null
+  /** The retry governor has allowed it: it is not asked again. */
+  is_allowed: boolean
 }
 
 export type IntentInserted =
   | { verdict: 'inserted'; card: ChargedCard }
+  /** The number was declined lately: the governor has to allow it. */
+  | { verdict: 'governed'; card: ChargedCard }
   | { verdict: 'card_not_known' }
   | EarlierIntent
 
@@ -58,6 +64,7 @@ export type EarlierIntent = Earlier<{ payment_id: string }>
 export type IntentRow = {
   inserted: boolean
   card_is_known: boolean
+  is_governed: boolean
   same_body: boolean | null
   leased: boolean | null
   object_id: string | null
@@ -74,11 +81,12 @@ const insertIntentsText = `
     select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
       $8::text[], $9::text[], $10::json[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
       $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::int[], $23::int[],
-      $24::json[], $25::json[], $26::text[], $27::text[], $28::text[], $29::text[])
+      $24::json[], $25::json[], $26::text[], $27::text[], $28::text[], $29::text[], $30::boolean[])
     with ordinality as input (merchant_id, payment_id, attempt_id, amount_minor, currency, card_id, capture,
       initiator, reference, metadata, connection_id, psp, created_at, event_id, audit_id, actor, key_id,
       request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data,
-      routing, reason, told_brand, told_fingerprint, told_version, place)
+      routing, reason, told_brand, told_fingerprint, told_version,
+      is_allowed, place)
   ), known as materialized (
     select input.place, record.* from input cross join lateral (
       select record.body_hmac = input.body_hmac as same_body, record.lease_until > now() as leased,
@@ -89,20 +97,25 @@ const insertIntentsText = `
   ), charged as materialized (
     select input.place, coalesce(told_brand, fact.brand) as card_brand,
       coalesce(told_fingerprint, fact.fingerprint) as card_fingerprint,
-      coalesce(told_version, fact.version) as card_version
+      coalesce(told_version, fact.version) as card_version, state.fingerprint is not null as is_governed
     from input left join lateral (
       select brand, fingerprint, version from card_facts
       where card_facts.merchant_id = input.merchant_id and card_facts.card_id = input.card_id
         and told_fingerprint is null and status = 'active' limit 1) fact on true
-  ), without_card as materialized (
-    select place from charged where card_fingerprint is null
+      left join lateral (
+      select retry_states.fingerprint from retry_states
+      where retry_states.merchant_id = input.merchant_id and not is_allowed
+        and retry_states.fingerprint = coalesce(told_fingerprint, fact.fingerprint)
+        and expires_at > now() limit 1) state on true
+  ), refused as materialized (
+    select place from charged where card_fingerprint is null or is_governed
   ), claimed as materialized (
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id, lease_until,
       expires_at)
     select merchant_id, 'payments.create', idempotency_key, body_hmac, payment_id,
       now() + lease_ms * interval '1 ms', now() + interval '30 days'
     from input
-    where place not in (select place from known) and place not in (select place from without_card)
+    where place not in (select place from known) and place not in (select place from refused)
     order by merchant_id, idempotency_key
     on conflict do nothing
     returning object_id
@@ -130,14 +143,14 @@ const insertIntentsText = `
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select event_id, merchant_id, 'payment.created', payment_id, event_data, created_at from accepted
   )
-  select accepted.place is not null as inserted, without_card.place is null as card_is_known, known.same_body,
-    known.leased, known.object_id, known.response_status, known.response_body, accepted.card_brand,
-    accepted.card_fingerprint, accepted.card_version
+  select accepted.place is not null as inserted, charged.card_fingerprint is not null as card_is_known,
+    charged.is_governed, known.same_body, known.leased, known.object_id, known.response_status,
+    known.response_body, charged.card_brand, charged.card_fingerprint, charged.card_version
   from input left join accepted using (place) left join known using (place)
-    left join without_card using (place)
+    left join charged using (place)
   order by place`
 
-function intentsStatement(entries: IntentInsert[]): Statement {
+export function intentsStatement(entries: IntentInsert[]): Statement {
   const plans = entries.map((entry) => entry.plan)
   return {
     name: 'insert_intents',
@@ -164,6 +177,7 @@ function intentsStatement(entries: IntentInsert[]): Statement {
       entries.map(({ card }) => card?.brand ?? null),
       entries.map(({ card }) => card?.fingerprint ?? null),
       entries.map(({ card }) => card?.version ?? null),
+      entries.map((entry) => entry.is_allowed),
     ],
   }
 }
@@ -179,10 +193,11 @@ export function chargedCardOf(row: ChargedColumns): ChargedCard | null {
   return brand === null || fingerprint === null || version === null ? null : { brand, fingerprint, version }
 }
 
-function intentOf(row: IntentRow): IntentInserted | undefined {
+export function intentOf(row: IntentRow): IntentInserted | undefined {
   if (row.inserted) return { verdict: 'inserted', card: chargedCardOf(row)! }
-  if (row.object_id === null) return row.card_is_known ? undefined : { verdict: 'card_not_known' }
-  return earlierIntent({ ...row, object_id: row.object_id })
+  if (row.object_id !== null) return earlierIntent({ ...row, object_id: row.object_id })
+  if (!row.card_is_known) return { verdict: 'card_not_known' }
+  return row.is_governed ? { verdict: 'governed', card: chargedCardOf(row)! } : undefined
 }
 
 export function earlierIntent(
@@ -203,12 +218,19 @@ export type SettlementUpdate = {
   payment_id: string
   settlement: Settlement
   payment: Payment
+  /** Which number it has charged; null where that is not known. */
+  card: ChargedCard | null
   /** Null where no request waits for the answer. */
   idempotency_key: string | null
   response_status: number
   response_body: string
   /** When to look again; null where there is nothing to look for. */
   resolve_after_ms: number | null
+}
+
+const governed = {
+  ...{ ended: 'changed', merchant: '$1', attempt: '$2', state: '$4' },
+  ...{ initiator: '$21', holds: '$22', expires_after_seconds: '$23' },
 }
 
 /**
@@ -222,7 +244,7 @@ const settleText = `
       network_transaction_id = $7, cause = $8, decline = $11, failure = $12,
       resolve_at = now() + $9::int * interval '1 ms'
     where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state = any($20)
-    returning state
+    returning state, card_fingerprint
   ), paid as (
     update payments set status = $10, decline = $11, failure = $12, updated_at = $5,
       authorized_minor = case when 'authorization' = any($14::text[]) then $13 else 0 end,
@@ -244,11 +266,14 @@ const settleText = `
     update idempotency_records set response_status = $18, response_body = $17
     where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $19 and object_id = $3
       and response_status is null and exists (select from changed)
+  ), counted as (${countDeclined({ ...governed, slots: "'{}'" })}
+  ), freed as (${freeSlot({ ...governed, open_states: '$20' })}
   )
   select exists (select from changed) as changed`
 
 export function settleStatement(entry: SettlementUpdate): Statement {
-  const { settlement } = entry
+  const { settlement, payment } = entry
+  const told = toldOf(settlement.decline, chargeOf(payment, entry.card), new Date(payment.updated_at))
   return {
     name: 'settle_attempt',
     text: settleText,
@@ -274,6 +299,9 @@ export function settleStatement(entry: SettlementUpdate): Statement {
       entry.idempotency_key,
       // As a parameter: written out, the states would let the planner take the index of live attempts instead.
       openStates,
+      told.initiator,
+      told.holds,
+      told.expires_after_seconds,
     ],
   }
 }

@@ -64,6 +64,7 @@ async function resolveAttempt(
       merchant_id: caller.merchant_id,
       payment_id: payment.id,
       attempt_id: attempt.id,
+      card: null,
       settlement: settlementOf(ending),
       payment: settled,
       idempotency_key: null,

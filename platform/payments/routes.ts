@@ -23,6 +23,7 @@ export function publicRoutes(payments: Payments, deps: ResolveByHandDeps): Route
             'currency_unknown',
             'connection_not_found',
             'connection_disabled',
+            'retry_not_allowed',
             'card_testing_suspected',
             'vault_sealed',
             'keys_unavailable',

@@ -2,6 +2,7 @@
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import * as governed from '../retries/governed-queries.ts'
 import * as answers from './answer-queries.ts'
 import * as audit from './audited-queries.ts'
 import type { Suspicion } from './card-testing-guard.ts'
@@ -14,6 +15,9 @@ import { tellSuspicion } from './suspicion-queries.ts'
 
 export type PaymentStore = ReturnType<typeof createPaymentStore>
 
+/** Each in a transaction of its own, which may wait for the one before; so as not to take every connection, a few. */
+const governedLimits = { batch_max: 1, in_flight_max: 4, queue_max: 4_000 }
+
 /** One batch of writes is under way at a time: it takes along all that came meanwhile, of whatever kind. */
 const writeLimits = { batch_max: 128, in_flight_max: 1, queue_max: 4_000 }
 const readLimits = { batch_max: 128, in_flight_max: 2, queue_max: 4_000 }
@@ -23,6 +27,11 @@ export function createPaymentStore(database: Database) {
     name: 'payments.write',
     write: (entries: queries.PaymentWrite[]) => queries.writePayments(database, entries),
     ...writeLimits,
+  })
+  const governedWrites = createGroupCommit({
+    name: 'payments.governed',
+    write: async ([write]: governed.GovernedWrite[]) => [await governed.writeGoverned(database, write!)],
+    ...governedLimits,
   })
   const lookups = createGroupCommit({
     name: 'payments.read',
@@ -43,10 +52,19 @@ export function createPaymentStore(database: Database) {
       const written = await writes.add({ kind: 'settlement', entry })
       return written.kind === 'settlement' && written.applied
     },
-    /** Ends the last attempt of a payment and begins the next; false where something else came first. */
-    async nextAttempt(entry: NextAttempt): Promise<boolean> {
-      const written = await writes.add({ kind: 'next_attempt', entry })
-      return written.kind === 'next_attempt' && written.applied
+    /** As `insertIntent`, for a number that was declined lately: written only if the retry rules allow it. */
+    async insertGovernedIntent(entry: governed.GovernedIntentInsert): Promise<governed.GovernedIntent> {
+      const written = await governedWrites.add({ kind: 'intent', entry })
+      if (written.kind !== 'intent') throw new Error('a payment write got the result of another')
+      return written.intent
+    },
+    /** Ends the last attempt of a payment and begins the next, if the retry rules allow it. */
+    async beginNextAttempt(entry: NextAttempt): Promise<governed.NextBegun> {
+      // What was not declined is not retried: it has not reached the network, and keeps its place.
+      const isRetry = entry.settlement === null || entry.settlement.decline !== null
+      const written = await (isRetry ? governedWrites : writes).add({ kind: 'next_attempt', entry })
+      if (written.kind !== 'next_attempt') throw new Error('a payment write got the result of another')
+      return 'begun' in written ? written.begun : { verdict: written.applied ? 'begun' : 'came_late' }
     },
     settleByHand: (entry: queries.SettlementUpdate, by: audit.ResolvedBy): Promise<boolean> =>
       audit.settleByHand(database, entry, by),
@@ -64,7 +82,7 @@ export function createPaymentStore(database: Database) {
     tellSuspicion: (merchantId: string, suspicion: Suspicion): Promise<void> =>
       tellSuspicion(database, merchantId, suspicion),
     async drain(): Promise<void> {
-      await writes.drain()
+      await Promise.all([writes.drain(), governedWrites.drain()])
       await lookups.drain()
     },
   }

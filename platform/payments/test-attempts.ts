@@ -94,6 +94,7 @@ export function intentOf(plan: AttemptPlan, changes: Partial<IntentInsert> = {})
     lease_ms: 60_000,
     event_data: JSON.stringify(payment),
     card: chargedCard,
+    is_allowed: false,
     ...changes,
   }
 }

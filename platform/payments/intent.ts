@@ -1,0 +1,61 @@
+/** Writes the intent of a payment, or says why there is to be none. */
+import { Failure } from '@coffer/core/errors.ts'
+import { isId } from '@coffer/core/ids.ts'
+import type { CardFacts } from '@coffer/core/internal-api.ts'
+import type { InternalClient } from '@coffer/core/internal-client.ts'
+import { retryNotAllowed } from '../retries/refusal.ts'
+import type { ChargedCard } from './attempt.ts'
+import type { EarlierIntent, IntentInsert } from './queries.ts'
+import type { PaymentStore } from './store.ts'
+
+type Written = { verdict: 'inserted'; card: ChargedCard } | EarlierIntent
+
+/**
+ * The projection of card events may be a moment behind: the vault is asked before a card is refused, be it that it is
+ * not known, not active, or may not be retried.
+ * @throws Failure card_not_found, card_not_active, retry_not_allowed
+ */
+export async function insertIntent(
+  deps: { store: PaymentStore; vault: InternalClient },
+  entry: IntentInsert,
+): Promise<Written> {
+  const intent = await deps.store.insertIntent(entry)
+  if (intent.verdict !== 'card_not_known' && intent.verdict !== 'governed') return intent
+  if (intent.verdict === 'card_not_known') {
+    const card = await activeCard(deps.vault, entry)
+    return insertIntent(deps, { ...entry, card })
+  }
+  const governed = await deps.store.insertGovernedIntent({ ...entry, card: intent.card })
+  if (governed.verdict !== 'refused') return governed
+  // What has just been sent twice under one key may be refused for the very attempt that the first has begun.
+  const earlier = await deps.store.findIntent(entry.merchant_id, entry.idempotency_key, entry.body_hmac)
+  if (earlier !== undefined) return earlier
+  const card = entry.card ?? (await activeCard(deps.vault, entry))
+  if (card.version !== intent.card.version || card.fingerprint !== intent.card.fingerprint)
+    return insertIntent(deps, { ...entry, card })
+  throw retryNotAllowed(governed.refusal)
+}
+
+/** @throws Failure card_not_found, card_not_active */
+async function activeCard(vault: InternalClient, { merchant_id, plan }: IntentInsert): Promise<ChargedCard> {
+  const card = await factsInVault(vault, merchant_id, plan.card_id)
+  if (card === undefined) throw new Failure('card_not_found', { param: 'card' })
+  if (card.status !== 'active') throw new Failure('card_not_active', { param: 'card' })
+  return card
+}
+
+/** Undefined where there is no such card. */
+async function factsInVault(
+  vault: InternalClient,
+  merchantId: string,
+  cardId: string,
+): Promise<CardFacts | undefined> {
+  if (!isId('card', cardId)) return undefined
+  try {
+    const asked = { merchant_id: merchantId, card_id: cardId }
+    return await vault.call<CardFacts>('/internal/card-facts', asked)
+  } catch (error) {
+    if (error instanceof Failure && error.code === 'not_found') return undefined
+    throw error
+  }
+}
