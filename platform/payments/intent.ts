@@ -3,6 +3,7 @@ import { Failure } from '@coffer/core/errors.ts'
 import { isId } from '@coffer/core/ids.ts'
 import type { CardFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
+import type { Clock } from '@coffer/core/time.ts'
 import { retryNotAllowed } from '../retries/refusal.ts'
 import type { ChargedCard } from './attempt.ts'
 import type { EarlierIntent, IntentInsert } from './queries.ts'
@@ -16,7 +17,7 @@ type Written = { verdict: 'inserted'; card: ChargedCard } | EarlierIntent
  * @throws Failure card_not_found, card_not_active, retry_not_allowed
  */
 export async function insertIntent(
-  deps: { store: PaymentStore; vault: InternalClient },
+  deps: { store: PaymentStore; vault: InternalClient; clock: Clock },
   entry: IntentInsert,
 ): Promise<Written> {
   const intent = await deps.store.insertIntent(entry)
@@ -33,7 +34,7 @@ export async function insertIntent(
   const card = entry.card ?? (await activeCard(deps.vault, entry))
   if (card.version !== intent.card.version || card.fingerprint !== intent.card.fingerprint)
     return insertIntent(deps, { ...entry, card })
-  throw retryNotAllowed(governed.refusal)
+  throw retryNotAllowed(governed.refusal, deps.clock.now())
 }
 
 /** @throws Failure card_not_found, card_not_active */

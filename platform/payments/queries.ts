@@ -105,7 +105,8 @@ const insertIntentsText = `
       left join lateral (
       select retry_states.fingerprint from retry_states
       where retry_states.merchant_id = input.merchant_id and not is_allowed
-        and retry_states.fingerprint = coalesce(told_fingerprint, fact.fingerprint)
+        and retry_states.fingerprint =
+          case when told_fingerprint is null then fact.fingerprint else told_fingerprint end
         and expires_at > now() limit 1) state on true
   ), refused as materialized (
     select place from charged where card_fingerprint is null or is_governed

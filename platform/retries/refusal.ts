@@ -9,7 +9,7 @@ const refusedTotal = counter(
   ['rule'],
 )
 
-export function retryNotAllowed({ rule, retry_after }: Refusal): Failure {
+export function retryNotAllowed({ rule, retry_after }: Refusal, now: Date): Failure {
   refusedTotal.inc({ rule })
   const retry = { rule, retry_after: retry_after?.toISOString() ?? null }
   if (retry_after === null)
@@ -21,7 +21,7 @@ export function retryNotAllowed({ rule, retry_after }: Refusal): Failure {
   return new Failure('retry_not_allowed', {
     param: 'card',
     detail: `The rule ${rule} forbids to charge this card before ${retry.retry_after}.`,
-    retryAfterSeconds: Math.max(1, Math.ceil((retry_after.getTime() - Date.now()) / 1_000)),
+    retryAfterSeconds: Math.max(1, Math.ceil((retry_after.getTime() - now.getTime()) / 1_000)),
     retry,
   })
 }
