@@ -129,6 +129,14 @@ export function registerControl(app: FastifyInstance, parts: ControlParts) {
         return shown(parts)
       }),
     )
+    // Beside those that are there, which stay as far as they have come.
+    control.post('/_sim/faults', (request, reply) =>
+      answering(reply, () => {
+        const added = parseFaults(bodyOf(request.body), parts.decline_codes)
+        parts.faults.replace([...parts.faults.list().filter(({ remaining }) => remaining !== 0), ...added])
+        return shown(parts)
+      }),
+    )
     control.delete('/_sim/faults', (_request, reply) => {
       parts.faults.replace([])
       return reply.send(shown(parts))

@@ -151,7 +151,11 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
       return JSON.parse(text) as Payment
     },
     /** Captures, cancels or refunds a payment: whatever becomes of it, there is an operation. */
-    async operate(payment: Payment, kind: 'capture' | 'cancel' | 'refunds', body: object): Promise<number> {
+    async operate(
+      payment: Payment,
+      kind: 'capture' | 'cancel' | 'refunds' | 'increments',
+      body: object,
+    ): Promise<number> {
       const { status, text } = await call(`/v1/payments/${payment.id}/${kind}`, { ...body })
       assert.ok(status === 201 || status === 202, `${status} ${text}`)
       return status
