@@ -133,6 +133,16 @@ export const failures = {
     title: "The card networks' rules forbid to charge this card now.",
     retryable: true,
   },
+  batch_state_invalid: {
+    status: 409,
+    title: 'The batch is not in a state that allows this.',
+    retryable: false,
+  },
+  too_many_batches: {
+    status: 409,
+    title: 'This merchant has as many batches that have not ended as there may be.',
+    retryable: true,
+  },
   import_state_invalid: { status: 409, title: 'The import has ended already.', retryable: false },
   import_file_not_expected: {
     status: 409,
@@ -157,7 +167,7 @@ export const failures = {
   request_too_large: { status: 413, title: 'The request is too large.', retryable: false },
   unsupported_media_type: {
     status: 415,
-    title: 'The content type is not application/json.',
+    title: 'The content type is not one that this operation takes.',
     retryable: false,
   },
   idempotency_key_reused: {

@@ -43,6 +43,12 @@ export const failpoints = [
   'platform.resolver.after_claim',
   'platform.resolver.before_settle',
   'platform.resolver.before_operation',
+  'platform.batch.after_rows',
+  'platform.batch.before_whole',
+  'platform.batch.after_whole',
+  'platform.batch.after_begin',
+  'platform.batch.after_charge',
+  'platform.batch.after_mark',
   'platform.sequencer.before_append',
   'platform.sequencer.after_append',
 ] as const

@@ -305,7 +305,8 @@ function tracedOf(request: FastifyRequest): TracedRequest {
 
 const roundedMs = (reply: FastifyReply) => Math.round(reply.elapsedTime * 1000) / 1000
 
-function validationFailure(
+/** What a validator found, told without any value of the request. */
+export function validationFailure(
   problem: NonNullable<FastifyError['validation']>[number],
   context?: string,
 ): Failure {

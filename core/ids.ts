@@ -28,6 +28,7 @@ export const idPrefixes = {
   request: 'req_',
   import: 'imp_',
   export: 'exp_',
+  paymentBatch: 'batch_',
 } as const
 
 export type IdKind = keyof typeof idPrefixes

@@ -14,9 +14,32 @@ const codes: Record<string, FailureCode> = {
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 'request_too_large',
 }
 
+const unhurried = new WeakSet<IncomingMessage>()
+
+/**
+ * Lets the body of this request arrive for longer than those of others: it is given up where nothing of it comes for
+ * so long, or all of it has not after so long. To be ended when it has been read.
+ */
+export function takeTime(
+  request: IncomingMessage,
+  { idle_ms, total_ms }: { idle_ms: number; total_ms: number },
+): () => void {
+  unhurried.add(request)
+  const untilMs = performance.now() + total_ms
+  let came = request.socket.bytesRead
+  // Looked at from outside: who listens to the body begins to read it.
+  const looking = setInterval(() => {
+    const isIdle = came === request.socket.bytesRead && !request.complete
+    came = request.socket.bytesRead
+    if (isIdle || performance.now() > untilMs) request.destroy(new Failure('request_timeout'))
+  }, idle_ms).unref()
+  return () => clearInterval(looking)
+}
+
 /** Answers what the parser could not read, as the connection's last. Takes what `clientError` gives. */
 export function answerUnparsed(error: NodeJS.ErrnoException, socket: Socket): void {
   const open = openAnswer(socket)
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && open !== undefined && unhurried.has(open.req)) return
   if (open?.req.complete === true || open?.headersSent === true) {
     // The request before it is being carried out: a refusal now would be taken for its answer.
     if (!open.writableEnded) open.once('finish', () => socket.end())

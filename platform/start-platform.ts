@@ -14,13 +14,16 @@ import { type Database, openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import * as auditRoutes from './audit/routes.ts'
+import { type Batches, createBatches } from './batches/batches.ts'
+import * as batchRoutes from './batches/routes.ts'
+import { startBatchWorker } from './batches/worker.ts'
 import * as eventRoutes from './events/routes.ts'
 import { startSequencer } from './events/sequencer.ts'
 import { createOperations, type Operations } from './operations/operations.ts'
 import * as operationRoutes from './operations/routes.ts'
 import { createOperationStore } from './operations/store.ts'
 import { createCardTestingGuard } from './payments/card-testing-guard.ts'
-import { createPayments, type Payments } from './payments/payments.ts'
+import { createPayments, findInVault, type Payments } from './payments/payments.ts'
 import type { ResolveByHandDeps } from './payments/resolve-by-hand.ts'
 import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
@@ -48,6 +51,16 @@ export const settings = {
     max: 1_000_000,
     fallback: 100,
   }),
+  PAYMENT_BATCHES_MAX: integer('batches that a process carries out at a time', {
+    min: 1,
+    max: 64,
+    fallback: 8,
+  }),
+  PAYMENT_BATCHES_KEPT_DAYS: integer('days that a batch and its rows are kept after its end', {
+    min: 1,
+    max: 3_650,
+    fallback: 90,
+  }),
 }
 
 /** What is wrong with settings that are right each by itself. */
@@ -60,6 +73,7 @@ export function check(config: ConfigOf<typeof settings>): string[] {
 export function publicRoutes(parts: {
   payments: Payments
   operations: Operations
+  batches: Batches
   byHand: ResolveByHandDeps
   database: Database
   vault: InternalClient
@@ -69,6 +83,7 @@ export function publicRoutes(parts: {
   return async (server) => {
     await paymentRoutes.publicRoutes(parts.payments, parts.byHand)(server)
     await operationRoutes.publicRoutes(parts.operations)(server)
+    await batchRoutes.publicRoutes(parts.batches)(server)
     await eventRoutes.publicRoutes(parts.database)(server)
     await auditRoutes.publicRoutes(parts)(server)
   }
@@ -110,6 +125,18 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   const guard = createCardTestingGuard(config.CARD_TESTING_DECLINED_CARDS_MAX, systemClock)
   const payments = createPayments({ ...answering, guard })
   const operations = createOperations(answering)
+  const findConnection = async (merchantId: string, connectionId: string) =>
+    (await store.findConnection(merchantId, connectionId)) ?? findInVault(vault, merchantId, connectionId)
+  const batches = createBatches({ ...answering, database, findConnection })
+  const batchWorker = startBatchWorker({
+    ...answering,
+    database,
+    relayDatabase,
+    payments,
+    findConnection,
+    batches_max: config.PAYMENT_BATCHES_MAX,
+    kept_days: config.PAYMENT_BATCHES_KEPT_DAYS,
+  })
   const resolver = startResolver({ ...shared, relayDatabase, serialize: JSON.stringify })
   const takeFromVault = async (acknowledged: string[], limit: number) => {
     const { events } = await vault.call<{ events: OutboxEvent[] }>('/internal/outbox/take', {
@@ -147,6 +174,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     publicRoutes: publicRoutes({
       payments,
       operations,
+      batches,
       byHand: shared,
       database,
       vault,
@@ -159,6 +187,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     noteRefused: auditTrail.noteRefused,
     warnings: auditTrail.warnings,
     async stop() {
+      await batchWorker.stop()
       await payments.drain()
       await operations.drain()
       await resolver.stop()

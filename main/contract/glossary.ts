@@ -27,6 +27,8 @@ const meanings: Record<string, string> = {
   keep_expired: 'Whether cards whose time is over are taken too.',
   mapping: 'What the columns of the file mean.',
   row: 'The row of the file, counted from 1; null where it is not one row.',
+  'payment_batch.rows_per_second_max': 'What it was asked to keep to, null for none.',
+  rows_per_second_max: 'Charges a second at most.',
   rows_done: 'Rows that have their verdict.',
   rows_per_second: 'On average since it began.',
   rows_total: 'Without the header; null until the file was checked.',

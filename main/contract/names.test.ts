@@ -17,6 +17,7 @@ test('operations are called by what they do and to what', () => {
     ['PUT', '/v1/cards/:id/note', 'replaceCardNote'],
     ['GET', '/v1/audit', 'getAudit'],
     ['POST', '/v1/deliveries', 'createDelivery'],
+    ['POST', '/v1/payment_batches/:id/pause', 'pausePaymentBatch'],
   ]
   for (const [method, url, name] of cases) assert.equal(operationIdOf(method, url), name)
 })

@@ -40,5 +40,5 @@ function camel(name: string): string {
 }
 
 function singular(noun: string): string {
-  return noun.endsWith('ies') ? `${noun.slice(0, -3)}y` : noun.replace(/s$/, '')
+  return noun.endsWith('ies') ? `${noun.slice(0, -3)}y` : noun.replace(/(?<=ch)es$|s$/, '')
 }

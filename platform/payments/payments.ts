@@ -197,7 +197,7 @@ async function asItStands(
   return { status: httpStatusOf(payment.status as PaymentStatus), body: serialize(payment) }
 }
 
-async function findInVault(
+export async function findInVault(
   vault: InternalClient,
   merchantId: string,
   connectionId: string | null,

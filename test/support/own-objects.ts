@@ -26,6 +26,17 @@ const makers: Record<string, Make> = {
     return body.version
   },
   payments: async (api) => (await api.createPayment({ card: await ownId(api, 'cards') })).body.id,
+  payment_batches: async (api) => {
+    const row = { row_id: 'one', card: await ownId(api, 'cards'), amount: 100, currency: 'EUR' }
+    const headers = { 'content-type': 'application/jsonl' }
+    const sent = { text: JSON.stringify(row), key: randomUUID(), headers }
+    const { id } = (await api.call<{ id: string }>('POST', '/v1/payment_batches', sent)).body
+    // At its end, so that nothing changes behind the test.
+    return eventually(async () => {
+      const { body } = await api.call<{ ended_at: string | null }>('GET', `/v1/payment_batches/${id}`)
+      return body.ended_at !== null && id
+    })
+  },
   operations: async (api) => {
     const path = `/v1/payments/${await ownId(api, 'payments')}/refunds`
     return (await api.call<{ id: string }>('POST', path, { body: {}, key: randomUUID() })).body.id
@@ -111,7 +122,7 @@ export const plainFields = new Set(
   `object_id issuer subject number cvc cardholder_name iban routing_number account_number
    holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret webhook_secret action actor expires_at created_after
-   created_before from to request_id result after as_of cursor limit origin path_prefix certificate private_key raw_code url
+   rows_per_second_max created_before start_at from to request_id result after as_of cursor limit origin path_prefix certificate private_key raw_code url
    public_key key_id key_id_header merchant_id consumer_key body sha256 source source_id share
    recipient_public_key`.split(/\s+/),
 )

@@ -68,6 +68,7 @@ export const knownValues: KnownValues = {
   scopes: fc.constant(['admin']),
   expires_at: fc.constant('2049-12-31T23:59:59Z'),
   created_after: fc.constant('2026-01-01T00:00:00Z'),
+  start_at: fc.constant('2026-01-01T00:00:00Z'),
   created_before: fc.constant('2049-12-31T23:59:59Z'),
   as_of: fc.constant('2049-12-31T23:59:59Z'),
   from: fc.constant('2026-01-01T00:00:00Z'),
