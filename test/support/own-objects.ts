@@ -122,7 +122,8 @@ export const plainFields = new Set(
   `object_id issuer subject number cvc cardholder_name iban routing_number account_number
    holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret webhook_secret action actor expires_at created_after
-   rows_per_second_max created_before start_at from to request_id result after as_of cursor limit origin path_prefix certificate private_key raw_code url
+   rows_per_second_max start_at
+   created_before from to request_id result after as_of cursor limit origin path_prefix certificate private_key raw_code url
    public_key key_id key_id_header merchant_id consumer_key body sha256 source source_id share
    recipient_public_key`.split(/\s+/),
 )
