@@ -12,6 +12,8 @@ export type Options = {
   yardsticks: boolean
   /** Undefined measures the scenarios. */
   import_rows: number | undefined
+  /** Measures the connectors by themselves, instead of the product. */
+  transforms: boolean
   json_file: string | undefined
   entry: string
 }
@@ -22,7 +24,8 @@ prints a table.
 
   npm run bench -- [options]
 
-  --only NAMES         scenarios, separated by commas: ${scenario_names.join(', ')} (default: all)
+  --only NAMES         scenarios, separated by commas: ${scenario_names.join(', ')} (default: all);
+                       or 'transforms': instead of all that, what connectors take by themselves
   --seconds N          length of each measured window (default 10)
   --connections N      connections of the load generator (default 64)
   --rate N             arrivals a second of the fixed-rate phase (default 1000; of payments 200)
@@ -63,8 +66,10 @@ export function parseOptions(args: string[]): Options | undefined {
     const given = name === 'payment' ? (values['payment-rate'] ?? values.rate) : values.rate
     return positive('rate', given, scenarios[name].rate_per_second)
   }
+  const transforms = values.only === 'transforms'
   return {
-    only: scenarioNames(values.only),
+    only: scenarioNames(transforms ? undefined : values.only),
+    transforms,
     seconds: positive('seconds', values.seconds, 10),
     connections: positive('connections', values.connections, 64),
     rates: {

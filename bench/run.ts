@@ -12,6 +12,7 @@ import { createProgress } from './progress.ts'
 import { renderReport } from './report.ts'
 import type { Results } from './results.ts'
 import { measureAll } from './suite.ts'
+import { measureTransforms } from './transforms.ts'
 import { judge } from './verdicts.ts'
 import { connectAs } from './yardsticks.ts'
 
@@ -149,6 +150,10 @@ async function main(): Promise<number> {
   }
   if (options === undefined) {
     console.log(usage)
+    return 0
+  }
+  if (options.transforms) {
+    console.table(await measureTransforms())
     return 0
   }
   const cleanup = createCleanup()

@@ -13,7 +13,7 @@ export const skipWithoutSpecs = existsSync(specs)
 export const readSpecText = (file: string) => readFileSync(join(specs, file), 'utf8')
 export const readSpec = (file: string) => JSON.parse(readSpecText(file))
 
-type Schema = { [name: string]: JsonValue } & {
+export type Schema = { [name: string]: JsonValue } & {
   $ref?: string
   type?: string
   properties?: Record<string, Schema>
@@ -39,11 +39,14 @@ const samples: Record<string, string> = {
 /** The JSON a request would be sent with. */
 export function filledJson(request: HttpRequest): JsonValue {
   if (request.body === null || !('json' in request.body)) throw new Error('the request has no JSON body')
-  const filled = JSON.stringify(request.body.json).replace(/\{\{([a-z_.]+)\??\}\}/g, (_all, mark: string) => {
+  const sampleOf = (_all: string, mark: string) => {
     const sample = samples[mark]
     if (sample === undefined) throw new Error(`there is no sample for ${mark}`)
     return sample
-  })
+  }
+  const filled = JSON.stringify(request.body.json)
+    .replace(/"\{\{([a-z_.]+)_number\}\}"/g, sampleOf)
+    .replace(/\{\{([a-z_.]+)\??\}\}/g, sampleOf)
   return parseJsonObject(filled)!
 }
 

@@ -92,7 +92,10 @@ test('a payment under an agreement says what it is and names the first one, verb
 test('a token of the PSP stands in place of the card, and the account’s settings are sent', () => {
   const psp_token = 'src_wmlfc3zyhqzehihu7giusaaawu'
   assert.deepEqual(bodyOf({ psp_token }).source, { type: 'id', id: psp_token })
-  const settings = { processing_channel_id: 'pc_ovo75iz4hdyudnx6tu74mum3fq', authorization_type: 'Estimated' }
+  const settings = {
+    processing_channel_id: 'pc_ovo75iz4hdyudnx6tu74mum3fq',
+    incremental_authorization: 'true',
+  }
   assert.equal(bodyOf({}, settings)['processing_channel_id'], settings.processing_channel_id)
   assert.equal(bodyOf({}, settings)['authorization_type'], undefined)
   assert.equal(bodyOf(manual, settings)['authorization_type'], 'Estimated')

@@ -46,7 +46,7 @@ function paymentResponse(response: HttpResponse, input: AuthorizeInput): Outcome
 }
 
 function paymentBody(input: AuthorizeInput, { account }: StepContext): JsonValue {
-  const { processing_channel_id, authorization_type } = account.settings
+  const { processing_channel_id, incremental_authorization } = account.settings
   const isVerification = input.amount.amount_minor === 0n
   return {
     source: paymentSource(input),
@@ -55,7 +55,10 @@ function paymentBody(input: AuthorizeInput, { account }: StepContext): JsonValue
     ...storedCredential(input),
     reference: input.attempt_id,
     ...(isVerification ? {} : { capture: input.capture === 'automatic' }),
-    ...(authorization_type === 'Estimated' && input.capture === 'manual' ? { authorization_type } : {}),
+    // Only an estimate can grow later.
+    ...(incremental_authorization === 'true' && input.capture === 'manual'
+      ? { authorization_type: 'Estimated' }
+      : {}),
     ...(processing_channel_id === undefined
       ? {}
       : { processing_channel_id: plainText(processing_channel_id, 100) }),

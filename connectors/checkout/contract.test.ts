@@ -3,17 +3,16 @@
  * repository: where the folder beside it is missing, the checks say so and skip.
  */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import {
   type AuthorizeInput,
   credentialUsages,
-  type HttpRequest,
+  type JsonValue,
   type Operation,
   type StoredCredential,
 } from '@coffer/core/connector.ts'
 import { authorizeInput, operationInput, stepContext } from '../test-inputs.ts'
+import { filledJson, readSpec, type Schema, skipWithoutSpecs, violations } from '../test-schemas.ts'
 import { requestPayment } from './authorize.ts'
 import { cancel } from './cancel.ts'
 import { capture } from './capture.ts'
@@ -22,96 +21,36 @@ import { refund } from './refund.ts'
 import { knownPaymentStatuses } from './statuses.ts'
 import { acceptedAnswer, actionAnswer, paymentAnswer, paymentDetails } from './test-answers.ts'
 
-const specs = join(import.meta.dirname, '../../../shared/specs')
-const skip = existsSync(specs) ? false : 'the vendors’ specifications are not at ../shared/specs'
+const skip = skipWithoutSpecs
 
-type Schema = {
-  $ref?: string
-  type?: string
-  properties?: Record<string, Schema>
-  required?: string[]
-  enum?: unknown[]
-  maxLength?: number
-  pattern?: string
-  minimum?: number
-  allOf?: Schema[]
-  discriminator?: object
-}
-
-let read: { components: { schemas: Record<string, Schema> } } | undefined
+let spec: { components: { schemas: Record<string, Schema> } } | undefined
 function schemaOf(name: string): Schema {
-  read ??= JSON.parse(readFileSync(join(specs, 'checkout/checkout-nas-2021-07.bundled.json'), 'utf8'))
-  const schema = read!.components.schemas[name]
+  spec ??= readSpec('checkout/checkout-nas-2021-07.bundled.json')
+  const schema = spec!.components.schemas[name]
   assert.ok(schema !== undefined, `the specification has no ${name}`)
-  return schema
+  return whole(schema)
 }
 
-/** References and `allOf` put together. */
+/** References and `allOf` put together: of each part of its schemas the others are unknown. */
 function whole(schema: Schema): Schema {
-  const target = schema.$ref === undefined ? schema : schemaOf(schema.$ref.split('/').at(-1)!)
-  const sum = { ...target }
-  for (const part of (target.allOf ?? []).map(whole)) {
+  const { $ref, allOf, ...own } = schema
+  const sum: Schema = $ref === undefined ? own : { ...schemaOf($ref.split('/').at(-1)!) }
+  for (const part of (allOf ?? []).map(whole)) {
     const required = [...(sum.required ?? []), ...(part.required ?? [])]
     Object.assign(sum, { ...part, properties: { ...sum.properties, ...part.properties }, required })
   }
   return sum
 }
 
-/** A source is known by its type: the specification names no schema for it where it stands. */
-const sources: Record<string, string> = {
-  card: 'PaymentRequestCardSource',
-  id: 'PaymentRequestIdSource',
+/** A payment's source is known by its type: the specification names no schema for it where it stands. */
+function schemaOfPayment(type: string): Schema {
+  const payment = schemaOf('PaymentRequest')
+  const source = schemaOf(type === 'card' ? 'PaymentRequestCardSource' : 'PaymentRequestIdSource')
+  return { ...payment, properties: { ...payment.properties, source } }
 }
 
-function schemaFor(given: Schema, value: unknown): Schema {
-  const schema = whole(given)
-  const type = (value as { type?: string } | null)?.type ?? ''
-  return schema.discriminator !== undefined && type in sources ? whole(schemaOf(sources[type]!)) : schema
-}
-
-const isOfType: Record<string, (value: unknown) => boolean> = {
-  string: (value) => typeof value === 'string',
-  integer: Number.isInteger,
-  boolean: (value) => typeof value === 'boolean',
-  object: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
-}
-
-/** What a value breaks of a schema, as sentences. What a schema of Checkout.com's leaves open is open. */
-function violations(value: unknown, given: Schema, at: string): string[] {
-  const schema = schemaFor(given, value)
-  if (schema.type !== undefined && !isOfType[schema.type]?.(value)) return [`${at}: not a ${schema.type}`]
-  const wrong: string[] = []
-  if (schema.enum !== undefined && !schema.enum.includes(value))
-    wrong.push(`${at}: ${value} is not in its enum`)
-  if (typeof value === 'string') {
-    if (schema.type === 'string' && value.length > (schema.maxLength ?? Number.POSITIVE_INFINITY))
-      wrong.push(`${at}: too long`)
-    if (schema.pattern !== undefined && !new RegExp(schema.pattern).test(value)) wrong.push(`${at}: ${value}`)
-  }
-  if (typeof value === 'number' && value < (schema.minimum ?? value)) wrong.push(`${at}: too small`)
-  if (typeof value !== 'object' || value === null || schema.properties === undefined) return wrong
-  const { properties, required = [] } = schema
-  for (const name of required) if (!(name in value)) wrong.push(`${at}: no ${name}`)
-  for (const [name, member] of Object.entries(value)) {
-    if (properties[name] === undefined) wrong.push(`${at}: unknown ${name}`)
-    else wrong.push(...violations(member, properties[name], `${at}.${name}`))
-  }
-  return wrong
-}
-
-/** What the vault would fill in: a published test card. */
-const samples: Record<string, string | number> = {
-  '{{card.number}}': '4242424242424242',
-  '{{card.exp_month_number}}': 12,
-  '{{card.exp_year_number}}': 2034,
-  '{{card.cvc?}}': '100',
-  '{{card.cardholder_name?}}': 'Jenny Rosen',
-}
-
-function filled({ body }: HttpRequest): unknown {
-  assert.ok(body !== null && 'json' in body)
-  return JSON.parse(JSON.stringify(body.json), (_name, value) => samples[value] ?? value)
-}
+const broken = (value: unknown, schema: Schema, at: string) =>
+  violations(JSON.parse(JSON.stringify(value)), schema, spec, at)
 
 function inputs(): AuthorizeInput[] {
   const credentials = credentialUsages.flatMap((usage): StoredCredential[] =>
@@ -133,21 +72,26 @@ const isNewer = (sentence: string) => sentence === 'body.payment_type: Unschedul
 
 test('the check itself finds what is wrong with a body', { skip }, () => {
   const source = { type: 'card', number: '4242424242424242', expiry_month: '12' }
-  assert.deepEqual(violations({ source, amount: -1, foo: 1 }, schemaOf('PaymentRequest'), 'body'), [
+  assert.deepEqual(broken({ source, amount: 1.5, foo: 1 }, schemaOfPayment('card'), 'body'), [
     'body: no currency',
     'body.source: no expiry_year',
-    'body.source.expiry_month: not a integer',
-    'body.amount: too small',
+    'body.source.expiry_month: 12 is not a integer',
+    'body.amount: 1.5 is not a integer',
     'body: unknown foo',
   ])
 })
 
 test('what creates a payment is what Checkout.com’s specification takes', { skip }, () => {
-  const settings = { processing_channel_id: 'pc_ovo75iz4hdyudnx6tu74mum3fq', authorization_type: 'Estimated' }
+  const settings = {
+    processing_channel_id: 'pc_ovo75iz4hdyudnx6tu74mum3fq',
+    incremental_authorization: 'true',
+  }
   const context = { ...stepContext(), account: { connection_id: 'con_1', settings } }
   for (const input of inputs()) {
-    const body = filled(requestPayment.request(input, context))
-    const wrong = violations(body, schemaOf('PaymentRequest'), 'body')
+    const body = filledJson(requestPayment.request(input, context)) as {
+      source: { [name: string]: JsonValue }
+    }
+    const wrong = broken(body, schemaOfPayment(String(body.source['type'])), 'body')
     assert.deepEqual(
       wrong.filter((sentence) => !isNewer(sentence)),
       [],
@@ -165,8 +109,8 @@ test('what captures, voids, refunds and increments is what Checkout.com’s spec
     [increment, 'AuthorizationRequest'],
   ]
   for (const [operation, name] of requests) {
-    const body = filled(operation.request(operationInput(), stepContext()))
-    assert.deepEqual(violations(body, schemaOf(name), name), [])
+    const body = filledJson(operation.request(operationInput(), stepContext()))
+    assert.deepEqual(broken(body, schemaOf(name), name), [])
   }
 })
 
@@ -182,13 +126,12 @@ test('the answers our tests are made of are what the specification says', { skip
     ['PaymentAction', actionAnswer('Capture')],
     ['CaptureAcceptedResponse', acceptedAnswer()],
   ]
-  for (const [name, answer] of answers) assert.deepEqual(violations(answer, schemaOf(name), name), [], name)
-  const details = Object.keys(paymentDetails())
-  const known = Object.keys(whole(schemaOf('PaymentDetails')).properties!)
-  const notListed = details.filter((field) => !known.includes(field))
-  // The acquirer's own references and the authorization code stand in details too, by the list's example.
+  for (const [name, answer] of answers) assert.deepEqual(broken(answer, schemaOf(name), name), [], name)
+  // The references and times of an answer stand in details too, by the example of the list.
+  const newer = ['auth_code', 'processing', 'processed_on']
+  const known = [...Object.keys(schemaOf('PaymentDetails').properties!), ...newer]
   assert.deepEqual(
-    notListed.filter((field) => !['auth_code', 'processing', 'processed_on'].includes(field)),
+    Object.keys(paymentDetails()).filter((field) => !known.includes(field)),
     [],
   )
 })

@@ -1,6 +1,6 @@
 /**
  * Holds more. The issuer answers at once. Only a payment that was authorized as an estimate can grow: the
- * connection's setting `authorization_type` says so.
+ * connection's setting `incremental_authorization` says so.
  */
 import {
   type HttpResponse,

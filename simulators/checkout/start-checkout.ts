@@ -15,7 +15,7 @@ import { type CheckoutObject, createState } from './state.ts'
 export const sandbox: SandboxAccount = {
   name: 'Checkout.com simulator',
   secret: 'sk_sbox_coffersandboxcoffersandboxa',
-  settings: { authorization_type: 'Estimated' },
+  settings: { incremental_authorization: 'true' },
   is_first: false,
 }
 
