@@ -178,10 +178,10 @@ async function ensureConnections(
   const { data } = await call('GET', '/v1/connections')
   // One after the other: the oldest is charged where none is named.
   for (const { psp, url, account } of simulators) {
-    const { name, secret, settings } = account
+    const { name, secret, webhook_secret, settings } = account
     const known = data.find((connection) => connection.name === name)
     if (known === undefined)
-      await call('POST', '/v1/connections', { psp, name, base_url: url, secret, settings })
+      await call('POST', '/v1/connections', { psp, name, base_url: url, secret, webhook_secret, settings })
     else if (known.base_url !== url) await call('PATCH', `/v1/connections/${known.id}`, { base_url: url })
   }
 }

@@ -29,6 +29,8 @@ export type SandboxAccount = {
   /** Of the connection. */
   name: string
   secret: string
+  /** As the PSP gives them out: what a simulator signs its webhooks with. */
+  webhook_secret: string
   settings: Record<string, string>
   /** The oldest connection is the one that is charged where none is named: true for one PSP. */
   is_first: boolean
@@ -40,6 +42,8 @@ export type Psp<Change> = {
   dialect: Dialect
   decline_codes: DeclineCodes
   state: { apply(changes: Change[]): void; clear(): void }
+  /** Where it begins otherwise than others. */
+  settings?: Partial<Settings>
   /** What happened to money, oldest first. */
   ledger(): LedgerRow[]
   /** Left out by a PSP that tells nobody. */
@@ -80,13 +84,13 @@ async function readOrMakeKey(path: string): Promise<KeyObject> {
 /** Serves once everything in `data_directory` is read back. @param serve makes the server with the PSP's routes. */
 export async function startSimulator<Change>(
   config: SimulatorConfig,
-  { psp, state, dialect, decline_codes, ledger, webhooks: own }: Psp<Change>,
+  { psp, state, dialect, decline_codes, ledger, webhooks: own, settings: ownSettings }: Psp<Change>,
   serve: (parts: Parts<Change>) => FastifyInstance,
   log?: Log,
 ): Promise<Simulator> {
   await mkdir(config.data_directory, { recursive: true, mode: 0o700 })
   const key = await readOrMakeKey(join(config.data_directory, `${psp}.key`))
-  const settings = { ...settingsDefault }
+  const settings = { ...settingsDefault, ...ownSettings }
   const faults = createFaults()
   const keys = createIdempotencyKeys(() => settings.idempotency_key_ttl_ms)
   const service_times = createServiceTimes()
@@ -129,7 +133,7 @@ export async function startSimulator<Change>(
       state.clear()
       faults.replace([])
       service_times.clear()
-      Object.assign(settings, settingsDefault)
+      Object.assign(settings, settingsDefault, ownSettings)
       await journal.clear()
     },
   })

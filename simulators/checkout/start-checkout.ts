@@ -15,6 +15,7 @@ import { type CheckoutObject, createState } from './state.ts'
 export const sandbox: SandboxAccount = {
   name: 'Checkout.com simulator',
   secret: 'sk_sbox_coffersandboxcoffersandboxa',
+  webhook_secret: 'coffer_sandbox_webhooks',
   settings: { incremental_authorization: 'true' },
   is_first: false,
 }

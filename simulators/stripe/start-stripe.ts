@@ -30,6 +30,7 @@ const endpoints = [
 export const sandbox: SandboxAccount = {
   name: 'Stripe simulator',
   secret: 'sk_test_coffer_sandbox',
+  webhook_secret: 'whsec_coffer_sandbox',
   settings: {},
   is_first: true,
 }

@@ -49,11 +49,11 @@ export async function startRolesProduct(scope: Scope, options: StartOptions): Pr
 /** What a sandbox does for its first merchant. */
 async function connectSimulators({ api_url, secret_key, simulators }: SandboxFile): Promise<void> {
   for (const { psp, sandbox } of await findSimulators()) {
-    const { name, secret, settings } = sandbox
+    const { name, secret, webhook_secret, settings } = sandbox
     const answer = await fetch(`${api_url}/v1/connections`, {
       method: 'POST',
       headers: { authorization: `Bearer ${secret_key}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ psp, name, base_url: simulators[psp], secret, settings }),
+      body: JSON.stringify({ psp, name, base_url: simulators[psp], secret, webhook_secret, settings }),
     })
     assert.equal(answer.status, 201, await answer.text())
   }
