@@ -143,6 +143,16 @@ export const failures = {
     title: 'This merchant has as many batches that have not ended as there may be.',
     retryable: true,
   },
+  routing_changed: {
+    status: 409,
+    title: 'The routing is no longer what it was when it was read.',
+    retryable: false,
+  },
+  routing_draft_missing: {
+    status: 409,
+    title: 'There is no draft of the routing to activate.',
+    retryable: false,
+  },
   import_state_invalid: { status: 409, title: 'The import has ended already.', retryable: false },
   import_file_not_expected: {
     status: 409,
@@ -203,6 +213,11 @@ export const failures = {
     retryable: false,
   },
   connection_disabled: { status: 422, title: 'That connection is disabled.', retryable: false },
+  routing_invalid: {
+    status: 422,
+    title: 'The routing rules cannot be followed.',
+    retryable: false,
+  },
   amount_too_large: { status: 422, title: 'The amount is more than there is left.', retryable: false },
   operation_not_supported: {
     status: 422,

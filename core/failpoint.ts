@@ -34,6 +34,8 @@ export const failpoints = [
   'platform.attempt.after_step_answer',
   'platform.attempt.before_settle',
   'platform.attempt.after_settle',
+  'platform.failover.before_next',
+  'platform.failover.after_next',
   'platform.operation.before_intent',
   'platform.operation.after_intent',
   'platform.operation.before_send',

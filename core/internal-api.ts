@@ -54,7 +54,7 @@ export const forwardResult = Type.Object({
   outcome: Type.Union([Type.Literal('answered'), Type.Literal('not_sent'), Type.Literal('unanswered')]),
   reason: Type.String(),
   /** Of a failure that has a name of its own. */
-  code: Type.Optional(Type.Literal('cvc_unavailable')),
+  code: Type.Optional(Type.Union([Type.Literal('cvc_unavailable'), Type.Literal('psp_unavailable')])),
   card_version_id: Type.Union([Type.String(), Type.Null()]),
   answer: Type.Union([answer, Type.Null()]),
   /** Time the PSP took, in milliseconds. */

@@ -62,6 +62,8 @@ export const handedOnSettings = {
   OIDC_AUDIENCE: optionalText('what its tokens must be for'),
   OIDC_ROLES_CLAIM: optionalText('a claim that lists scopes'),
   ...keySettings,
+  CIRCUIT_RETRY_AFTER_MS: optionalText('time before a connection in trouble is tried again'),
+  PLATFORM_BIN_TABLE: optionalText('what first digits of card numbers tell of the issuer'),
   CARD_TESTING_DECLINED_CARDS_MAX: optionalText('different cards declined in ten minutes; 0 for no guard'),
   ...Object.fromEntries(
     Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),

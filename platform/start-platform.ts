@@ -23,12 +23,18 @@ import { createOperations, type Operations } from './operations/operations.ts'
 import * as operationRoutes from './operations/routes.ts'
 import { createOperationStore } from './operations/store.ts'
 import { createCardTestingGuard } from './payments/card-testing-guard.ts'
-import { createPayments, findInVault, type Payments } from './payments/payments.ts'
+import { createPayments, type Payments } from './payments/payments.ts'
 import type { ResolveByHandDeps } from './payments/resolve-by-hand.ts'
 import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
 import { createPaymentStore } from './payments/store.ts'
+import { cardInVault, connectionInVault } from './payments/vault-facts.ts'
 import { startStateExpiry } from './retries/expiry.ts'
+import { binTableSetting } from './routing/bin-table.ts'
+import { createCircuits } from './routing/circuits.ts'
+import { findCardKind, findRouting } from './routing/queries.ts'
+import { createRouting } from './routing/routing.ts'
+import { createSuccessRates } from './routing/success-rates.ts'
 
 export const settings = {
   PLATFORM_DATABASE_URL: secret("PostgreSQL address of the platform's own database, service login"),
@@ -46,6 +52,12 @@ export const settings = {
     max: 300_000,
     fallback: 12_000,
   }),
+  CIRCUIT_RETRY_AFTER_MS: integer('time before a connection in trouble is tried again', {
+    min: 100,
+    max: 600_000,
+    fallback: 10_000,
+  }),
+  PLATFORM_BIN_TABLE: binTableSetting,
   CARD_TESTING_DECLINED_CARDS_MAX: integer('different cards declined in ten minutes; 0 for no guard', {
     min: 0,
     max: 1_000_000,
@@ -123,10 +135,27 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     answer_deadline_ms: config.ANSWER_DEADLINE_MS,
   }
   const guard = createCardTestingGuard(config.CARD_TESTING_DECLINED_CARDS_MAX, systemClock)
-  const payments = createPayments({ ...answering, guard })
+  const circuits = createCircuits({
+    retry_after_ms: config.CIRCUIT_RETRY_AFTER_MS,
+    clock: systemClock,
+  })
+  const rates = createSuccessRates(systemClock)
+  // The projection of the vault's events may be a moment behind.
+  const findConnection = async (merchantId: string, connectionId: string | null) =>
+    (await store.findConnection(merchantId, connectionId)) ??
+    connectionInVault(vault, merchantId, connectionId)
+  const routing = createRouting({
+    findConnection,
+    findRouting: (merchantId) => findRouting(database, merchantId),
+    findCardKind: async (merchantId, cardId) =>
+      (await findCardKind(database, merchantId, cardId)) ?? cardInVault(vault, merchantId, cardId),
+    connectors,
+    circuits,
+    rates,
+    bins: config.PLATFORM_BIN_TABLE,
+  })
+  const payments = createPayments({ ...answering, guard, routing, circuits, rates })
   const operations = createOperations(answering)
-  const findConnection = async (merchantId: string, connectionId: string) =>
-    (await store.findConnection(merchantId, connectionId)) ?? findInVault(vault, merchantId, connectionId)
   const batches = createBatches({ ...answering, database, findConnection })
   const batchWorker = startBatchWorker({
     ...answering,

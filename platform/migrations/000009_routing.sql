@@ -28,6 +28,8 @@ create table routing_versions (
   merchant_id text collate "C" not null,
   version integer not null check (version > 0),
   rules json not null,
+  -- Those that the rules name: found with them in one look-up.
+  connection_ids text[] not null,
   activated_by text not null,
   created_at timestamptz not null,
   primary key (merchant_id, version)

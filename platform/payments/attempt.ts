@@ -38,6 +38,8 @@ export type AttemptDeps = {
   vault: InternalClient
   clock: Clock
   log: Log
+  /** Told whenever the PSP's side of a request failed: no answer, no connection, or an answer that it is overloaded. */
+  noteTrouble?: () => void
 }
 
 /** Beyond the PSP's own time: for the vault to record, fill and mask. */
@@ -161,16 +163,26 @@ async function runStep(
       : noMoney('the vault is unavailable')
   }
   progress.card_version_id = result.card_version_id
+  if (isTrouble(result)) deps.noteTrouble?.()
   if (result.outcome === 'not_sent')
     return { ...noMoney(result.reason), ...(result.code !== undefined && { code: result.code }) } as Ending
-  if (result.answer === null) return step.moves_money ? uncertain('no_answer') : noMoney(result.reason)
+  if (result.answer === null) return step.moves_money ? uncertain('no_answer') : pspUnavailable(result.reason)
   const told = step.response(result.answer, input)
   if (told.kind === 'continue') {
     Object.assign(progress.answers, told.answers)
     return undefined
   }
-  if (told.kind === 'unknown' && !step.moves_money) return noMoney(told.cause)
+  if (told.kind === 'unknown' && !step.moves_money) return pspUnavailable(told.cause)
   return endingOf(believable(plan, told), plan.card?.brand ?? null, deps.clock.now())
+}
+
+/** The PSP failed at a step that moves no money. */
+const pspUnavailable = (message: string): Ending => ({ kind: 'not_sent', message, code: 'psp_unavailable' })
+
+/** Whether it says of the PSP that it is not well, whatever it says of the payment. */
+function isTrouble({ outcome, code, answer }: ForwardResult): boolean {
+  if (answer !== null) return answer.status >= 500 || answer.status === 429
+  return outcome === 'unanswered' || code === 'psp_unavailable'
 }
 
 export function uncertain(cause: string): Extract<Outcome, { kind: 'unknown' }> {

@@ -1,13 +1,12 @@
 /** Writes the intent of a payment, or says why there is to be none. */
 import { Failure } from '@coffer/core/errors.ts'
-import { isId } from '@coffer/core/ids.ts'
-import type { CardFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { retryNotAllowed } from '../retries/refusal.ts'
 import type { ChargedCard } from './attempt.ts'
 import type { EarlierIntent, IntentInsert } from './queries.ts'
 import type { PaymentStore } from './store.ts'
+import { cardInVault } from './vault-facts.ts'
 
 type Written = { verdict: 'inserted'; card: ChargedCard } | EarlierIntent
 
@@ -39,24 +38,8 @@ export async function insertIntent(
 
 /** @throws Failure card_not_found, card_not_active */
 async function activeCard(vault: InternalClient, { merchant_id, plan }: IntentInsert): Promise<ChargedCard> {
-  const card = await factsInVault(vault, merchant_id, plan.card_id)
+  const card = await cardInVault(vault, merchant_id, plan.card_id)
   if (card === undefined) throw new Failure('card_not_found', { param: 'card' })
   if (card.status !== 'active') throw new Failure('card_not_active', { param: 'card' })
   return card
-}
-
-/** Undefined where there is no such card. */
-async function factsInVault(
-  vault: InternalClient,
-  merchantId: string,
-  cardId: string,
-): Promise<CardFacts | undefined> {
-  if (!isId('card', cardId)) return undefined
-  try {
-    const asked = { merchant_id: merchantId, card_id: cardId }
-    return await vault.call<CardFacts>('/internal/card-facts', asked)
-  } catch (error) {
-    if (error instanceof Failure && error.code === 'not_found') return undefined
-    throw error
-  }
 }

@@ -136,7 +136,10 @@ export function settlementOf(ending: Ending): Settlement {
         attempt_state: 'not_sent',
         payment_status: 'failed',
         event_type: 'payment.failed',
-        failure: { code: ending.code ?? 'not_sent', message: ending.message },
+        failure: {
+          code: ending.code === 'cvc_unavailable' ? ending.code : 'not_sent',
+          message: ending.message,
+        },
       }
     case 'action_required':
       return {

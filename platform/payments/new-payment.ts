@@ -4,8 +4,8 @@ import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { isCurrency } from '@coffer/core/currencies.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { newId } from '@coffer/core/ids.ts'
+import type { Asked, Routed } from '../routing/routing.ts'
 import type { AttemptPlan } from './attempt.ts'
-import type { NextRoute } from './next-attempt.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 
 /** What a schema cannot say. @throws Failure */
@@ -27,11 +27,23 @@ export function validate(input: NewPayment): void {
   }
 }
 
+/** What rules may look at. */
+export function askedOf(input: NewPayment): Asked {
+  return {
+    connection: input.connection ?? null,
+    card: input.card,
+    currency: input.currency,
+    amount: input.amount,
+    usage: null,
+    initiator: input.initiator ?? 'customer',
+    metadata: input.metadata ?? {},
+  }
+}
+
 export function newPaymentOf(
   caller: Caller,
   input: NewPayment,
-  { connection, psp, reason }: NextRoute,
-  routing: Payment['routing'],
+  { first: { connection, psp, reason }, routing }: Pick<Routed, 'first' | 'routing'>,
   now: Date,
 ): { payment: Payment; plan: AttemptPlan } {
   const at = now.toISOString()

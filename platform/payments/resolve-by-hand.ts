@@ -11,8 +11,8 @@ import type { Clock } from '@coffer/core/time.ts'
 import { openOperationStates, operationSettlementOf } from '../operations/machine.ts'
 import type { OperationStore } from '../operations/store.ts'
 import { type Ending, openStates, settlementOf } from './machine.ts'
-import { settledPayment } from './payments.ts'
 import type { Operation, Payment, PaymentAttempt, Resolution } from './schemas.ts'
+import { settledPayment } from './settled-payment.ts'
 import type { PaymentStore } from './store.ts'
 
 export type ResolveByHandDeps = { store: PaymentStore; operationStore: OperationStore; clock: Clock }

@@ -29,9 +29,9 @@ import {
   uncertain,
 } from './attempt.ts'
 import { settlementOf, staysOpen } from './machine.ts'
-import { settledPayment } from './payments.ts'
 import * as queries from './resolver-queries.ts'
 import type { Payment } from './schemas.ts'
+import { settledPayment } from './settled-payment.ts'
 import type { PaymentStore } from './store.ts'
 
 export type ResolverDeps = {

@@ -6,7 +6,7 @@ import { money } from '@coffer/core/money.ts'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import { operationTransitions } from '../operations/machine.ts'
 import { attemptTransitions, type Ending, paymentTransitions, settlementOf } from './machine.ts'
-import { settledPayment } from './payments.ts'
+import { settledPayment } from './settled-payment.ts'
 import { createPaymentStore } from './store.ts'
 import { intentOf, newPlan } from './test-attempts.ts'
 

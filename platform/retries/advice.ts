@@ -24,7 +24,12 @@ export type AdvisedDecline = Decline & {
 }
 
 /** The certainty that nothing was sent that can move money. */
-export type NotSent = { kind: 'not_sent'; message: string; code?: 'cvc_unavailable' }
+export type NotSent = {
+  kind: 'not_sent'
+  message: string
+  /** `psp_unavailable`: the PSP could not be reached, or failed before the step that moves money. */
+  code?: 'cvc_unavailable' | 'psp_unavailable'
+}
 
 /** How an attempt ended: a PSP's outcome, with our advice on a decline, or without anything sent. */
 export type Ending =

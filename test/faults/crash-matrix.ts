@@ -63,9 +63,12 @@ const transferPlaces = failpoints.filter((name) => /^vault\.(import|export)\./.t
 /** Those of the sealer of any zone: in crash-audit. */
 export const auditPlaces = failpoints.filter((name) => name.startsWith('core.audit.'))
 
+/** Between two attempts of a payment: in crash-failover. */
+export const failoverPlaces = failpoints.filter((name) => name.startsWith('platform.failover.'))
+
 const triedElsewhere = [
   ...[...operationPlaces, ...tokenPlaces, ...rotationPlaces],
-  ...[...cardChangePlaces, ...transferPlaces, ...auditPlaces],
+  ...[...cardChangePlaces, ...transferPlaces, ...auditPlaces, ...failoverPlaces],
 ]
 
 /** @param secondHit by which time the place is reached in a step that moves money. */

@@ -8,7 +8,7 @@ import type { FilledRequest } from './marks.ts'
 
 export type Sent =
   | { outcome: 'answered'; response: HttpResponse }
-  | { outcome: 'not_sent'; reason: string; code?: 'cvc_unavailable' }
+  | { outcome: 'not_sent'; reason: string; code?: 'cvc_unavailable' | 'psp_unavailable' }
   | { outcome: 'unanswered'; reason: string }
 
 export type Sender = {
@@ -67,7 +67,11 @@ export function createSender(options: { allowLoopback: boolean }): Sender {
         return { outcome: 'answered', response }
       } catch (error) {
         return isNeverSent(error)
-          ? { outcome: 'not_sent', reason: 'the destination could not be reached' }
+          ? {
+              outcome: 'not_sent',
+              reason: 'the destination could not be reached',
+              code: 'psp_unavailable',
+            }
           : { outcome: 'unanswered', reason: 'the destination gave no complete answer' }
       } finally {
         clearTimeout(timer)

@@ -1,0 +1,92 @@
+/** A payment carried out: its attempts, one after another, until it is settled. */
+import { failpoint } from '@coffer/core/failpoint.ts'
+import type { StoredAnswer } from '@coffer/core/idempotency.ts'
+import type { Circuits } from '../routing/circuits.ts'
+import type { Routed } from '../routing/routing.ts'
+import type { SuccessRates } from '../routing/success-rates.ts'
+import { type Answers, type AnswerTarget, firstLookMs } from './answers.ts'
+import { type AttemptDeps, type AttemptPlan, runAttempt } from './attempt.ts'
+import type { CardTestingGuard, Subject } from './card-testing-guard.ts'
+import { type FailOverDeps, goOn } from './fail-over.ts'
+import { type Ending, httpStatusOf, settlementOf, staysOpen } from './machine.ts'
+import type { Payment } from './schemas.ts'
+import { settledPayment } from './settled-payment.ts'
+
+/** Gives the JSON text of a payment as its response schema allows it. */
+export type SerializePayment = (payment: Payment) => string
+
+export type PaymentAnswer = AnswerTarget & { serialize: SerializePayment }
+
+export type CarryOutDeps = AttemptDeps &
+  FailOverDeps & {
+    /** How long all steps of an attempt may take together. */
+    psp_deadline_ms: number
+    guard: CardTestingGuard
+    circuits: Circuits
+    rates: SuccessRates
+  }
+
+export function createCarryOut(deps: CarryOutDeps, answers: Answers) {
+  async function settle(
+    plan: AttemptPlan,
+    payment: Payment,
+    ending: Ending,
+    answer: PaymentAnswer,
+    subjects: readonly Subject[],
+  ): Promise<StoredAnswer> {
+    const settlement = settlementOf(ending)
+    const settled = settledPayment(payment, ending, deps.clock.now(), plan.attempt_id)
+    const stored = { status: httpStatusOf(settlement.payment_status), body: answer.serialize(settled) }
+    failpoint('platform.attempt.before_settle')
+    const changed = await deps.store.settle({
+      ...plan,
+      settlement,
+      payment: settled,
+      idempotency_key: answer.idempotency_key,
+      response_status: stored.status,
+      response_body: stored.body,
+      resolve_after_ms: staysOpen(settlement) ? firstLookMs : null,
+    })
+    failpoint('platform.attempt.after_settle')
+    if (changed) await observe(subjects, payment, ending)
+    // Somebody else has settled it in the meantime: what they wrote is the answer.
+    return changed ? stored : answers.current(answer)
+  }
+
+  /** Counts a result. The suspicion that it raises is told as an event; without it the payment is settled all the same. */
+  async function observe(subjects: readonly Subject[], payment: Payment, ending: Ending): Promise<void> {
+    if (ending.kind !== 'approved' && ending.kind !== 'declined') return
+    const suspicion = deps.guard.observe(subjects, payment.card, ending.kind === 'approved')
+    if (suspicion === undefined) return
+    deps.log.warn({ code: 'card_testing_suspected' }, 'card testing is suspected')
+    const merchant = subjects.find(({ kind }) => kind === 'merchant')!.value
+    await deps.store
+      .tellSuspicion(merchant, suspicion)
+      .catch((error) => deps.log.error({ error }, 'the event of a suspicion was not written'))
+  }
+
+  /**
+   * Until the payment is settled; the client may have been answered before that. After a definite failure it goes on
+   * through the next connection, if there is one that may.
+   */
+  return async function carryOut(
+    routed: Routed,
+    first: { plan: AttemptPlan; payment: Payment },
+    answer: PaymentAnswer,
+    subjects: readonly Subject[],
+  ): Promise<StoredAnswer> {
+    let { plan, payment } = first
+    for (const [index, route] of [routed.first, ...routed.others].entries()) {
+      const { connection_id } = plan.connection
+      const ending = await deps.circuits.run(connection_id, (noteTrouble) =>
+        runAttempt({ ...deps, noteTrouble }, route.connector, plan, deps.psp_deadline_ms),
+      )
+      deps.rates.observe(connection_id, plan.card?.brand ?? null, ending)
+      const next = await goOn(deps, { plan, payment, ending, routed, index, serialize: answer.serialize })
+      if (next === undefined) return settle(plan, payment, ending, answer, subjects)
+      await observe(subjects, payment, ending)
+      ;({ plan, payment } = next)
+    }
+    throw new Error('there is no connection behind the last')
+  }
+}
