@@ -40,3 +40,28 @@ export function isJsonObject(body: string): boolean {
     return false
   }
 }
+
+type Path = string[]
+
+function pathsIn(value: unknown, path: Path = []): Path[] {
+  if (value === null || typeof value !== 'object') return [path]
+  return [path, ...Object.entries(value).flatMap(([name, inner]) => pathsIn(inner, [...path, name]))]
+}
+
+function replaced(value: unknown, [name, ...rest]: Path, by: unknown): unknown {
+  if (name === undefined || value === null || typeof value !== 'object') return by
+  const inner = replaced((value as Record<string, unknown>)[name], rest, by)
+  return Array.isArray(value) ? value.with(Number(name), inner) : { ...value, [name]: inner }
+}
+
+const strange = fc.constantFrom<unknown[]>(
+  ...[null, undefined, true, false, 0, 1, 1233, -1234, 12.34, 1e30, '', '1234', 'x', 'eur', 'isk', [], {}],
+  ...['succeeded', 'failed', 'pending', 'canceled', 'requires_action', 'requires_capture', '__proto__'],
+  ...['Authorized', 'Captured', 'Declined', 'Pending', 'Voided', 'Card Verified', '10000', '20051'],
+)
+
+/** A real answer with one thing in it changed, as JSON: close enough to the truth to be believed by mistake. */
+export const oneThingChanged = (answer: unknown): fc.Arbitrary<string> =>
+  fc
+    .tuple(fc.constantFrom(...pathsIn(answer)), strange)
+    .map(([path, value]) => JSON.stringify(replaced(answer, path, value)) ?? 'null')

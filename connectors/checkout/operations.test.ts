@@ -107,10 +107,18 @@ test('a look-up tells what became of an operation, and of no other', () => {
     assert.ok(refused.kind === 'rejected' && refused.psp_code === '20105')
     assert.equal(kindOf(lookedUp(operation, action(), action())), 'unknown several_actions')
     const absent = { kind: 'absent', authoritative: false }
-    assert.deepEqual(lookedUp(operation, action({ reference: 'op_other' })), absent)
+    if (type !== 'Void') assert.deepEqual(lookedUp(operation, action({ reference: 'op_other' })), absent)
     assert.deepEqual(lookedUp(operation, actionAnswer('Payout')), absent)
   }
   assert.equal(kindOf(lookedUp(capture, actionAnswer('Capture', { amount: 1 }))), 'unknown amount_mismatch')
+})
+
+test('a hold that somebody else let go of is let go of', () => {
+  const other = { reference: 'op_other', id: 'act_other' }
+  const succeeded = { kind: 'succeeded', psp_reference: 'act_other' }
+  assert.deepEqual(lookedUp(cancel, actionAnswer('Void', other)), succeeded)
+  const refused = actionAnswer('Void', { ...other, approved: false })
+  assert.deepEqual(lookedUp(cancel, refused), { kind: 'absent', authoritative: false })
 })
 
 test('a list that is none proves nothing', () => {

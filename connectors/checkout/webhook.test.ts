@@ -67,11 +67,14 @@ test('an authorization is told by its attempt', () => {
   assert.equal(summary('card_verification_declined', { response_code: '20014' }), 'attempt declined')
 })
 
-test('a payment that is captured by itself is told by its attempt, once it is captured', () => {
+test('a payment that is captured by itself is told by its attempt, once it is captured or stays held', () => {
   assert.equal(summary('payment_approved', automatic), 'attempt pending')
   const notice = told('payment_captured', automatic)
   assert.ok(notice.about === 'attempt' && notice.outcome.kind === 'approved' && notice.outcome.captured)
-  assert.equal(summary('payment_capture_declined', { ...automatic, response_code: '20105' }), 'other')
+  const declined = told('payment_capture_declined', { ...automatic, response_code: '20105' })
+  assert.ok(
+    declined.about === 'attempt' && declined.outcome.kind === 'approved' && !declined.outcome.captured,
+  )
   assert.equal(summary('payment_refunded', { ...automatic, reference: 'op_1' }), 'operation succeeded')
 })
 
@@ -113,6 +116,8 @@ test('whatever is not certain is kept and acted on by nobody', () => {
   assert.equal(summary('payment_approved', { response_code: '20051' }), 'other')
   assert.equal(summary('payment_approved', { amount: '1234' }), 'other')
   assert.equal(summary('payment_approved', { metadata: {} }), 'other')
+  assert.equal(summary('payment_captured', { ...automatic, response_code: '20051' }), 'other')
+  assert.equal(summary('payment_capture_declined', { ...automatic, response_code: '10000' }), 'other')
   assert.equal(summary('payment_declined', { response_code: '20118' }), 'other')
   assert.equal(summary('payment_declined', { response_code: '10000' }), 'other')
   assert.equal(summary('dispute_won', { payment_id: undefined }), 'other')

@@ -25,13 +25,17 @@ type About = WebhookNotice extends infer Notice
 
 const other: About = { about: 'other' }
 
+/** Told by the attempt: its own result, and that of the capture which follows by itself. */
 const attemptEvents: Record<string, (data: JsonObject) => Outcome | undefined> = {
-  payment_approved: (data) => approvedOutcome(data, false),
-  payment_captured: (data) => approvedOutcome(data, true),
-  card_verified: (data) => approvedOutcome(data, false),
+  payment_approved: authorizedOutcome,
+  payment_captured: (data) => (isApproved(data) ? approvedOutcome(data, true) : undefined),
+  // The hold is still there: to be captured once more, or let go of.
+  payment_capture_declined: (data) => (isApproved(data) ? undefined : approvedOutcome(data, false)),
   payment_declined: declinedOutcome,
+  card_verified: authorizedOutcome,
   card_verification_declined: declinedOutcome,
 }
+const captureEvents = ['payment_captured', 'payment_capture_declined']
 
 const succeededEvents = new Set([
   'payment_authorization_incremented',
@@ -100,15 +104,14 @@ function aboutOf(type: string, data: JsonObject): About {
   if (stage !== undefined) return disputeOf(stage, data)
   const operation_id = operationOf(data)
   const attempt_id = identifierAt(data, 'metadata.coffer_attempt')
-  // Captured by itself, as the payment was asked to be: its capture is the attempt's end, and no operation's.
-  const isOwnCapture = textAt(data, 'metadata.coffer_capture') === 'automatic' && operation_id === null
-  if (Object.hasOwn(attemptEvents, type) && attempt_id !== undefined && operation_id === null)
-    if (type !== 'payment_captured' || isOwnCapture) {
-      const outcome = attemptEvents[type]!(data)
-      return outcome === undefined ? other : { about: 'attempt', attempt_id, outcome }
-    }
-  const isOwn = isOwnCapture && type.startsWith('payment_capture')
-  return isOwn ? other : operationOutcomeOf(type, operation_id, data)
+  const isAutomatic = textAt(data, 'metadata.coffer_capture') === 'automatic'
+  const isOfAttempt =
+    Object.hasOwn(attemptEvents, type) &&
+    operation_id === null &&
+    (isAutomatic || !captureEvents.includes(type))
+  if (!isOfAttempt || attempt_id === undefined) return operationOutcomeOf(type, operation_id, data)
+  const outcome = attemptEvents[type]!(data)
+  return outcome === undefined ? other : { about: 'attempt', attempt_id, outcome }
 }
 
 /** Ours, by the metadata of the operation's own request or by its reference. */
@@ -129,16 +132,23 @@ function operationOutcomeOf(type: string, operation_id: string | null, data: Jso
   return outcome === undefined ? other : { about: 'operation', operation_id, psp_reference, outcome }
 }
 
-/** Held, or captured; held and to be captured by itself is not the end yet. */
+function isApproved(data: JsonObject): boolean {
+  const code = textAt(data, 'response_code')
+  return code === undefined || code.startsWith('10')
+}
+
+/** Held; what is to be captured by itself has not ended with that. */
+function authorizedOutcome(data: JsonObject): Outcome | undefined {
+  const outcome = isApproved(data) ? approvedOutcome(data, false) : undefined
+  if (outcome?.kind !== 'approved') return outcome
+  const isOver = textAt(data, 'metadata.coffer_capture') === 'manual' || outcome.amount.amount_minor === 0n
+  return isOver ? outcome : { kind: 'pending', psp_reference: outcome.psp_reference }
+}
+
 function approvedOutcome(data: JsonObject, captured: boolean): Outcome | undefined {
   const psp_reference = identifierAt(data, 'id')
   const amount = moneyFromCheckout(integerAt(data, 'amount'), textAt(data, 'currency'))
-  const code = textAt(data, 'response_code')
-  const capture = textAt(data, 'metadata.coffer_capture')
-  if (psp_reference === undefined || amount === undefined || capture === undefined) return undefined
-  if (code !== undefined && !code.startsWith('10')) return undefined
-  if (!captured && capture === 'automatic' && amount.amount_minor > 0n)
-    return { kind: 'pending', psp_reference }
+  if (psp_reference === undefined || amount === undefined) return undefined
   return {
     kind: 'approved',
     amount,
@@ -150,8 +160,7 @@ function approvedOutcome(data: JsonObject, captured: boolean): Outcome | undefin
 }
 
 function declinedOutcome(data: JsonObject): Outcome | undefined {
-  const code = textAt(data, 'response_code')
-  if (code === undefined || code.startsWith('10') || isUnsettledCode(code)) return undefined
+  if (isApproved(data) || isUnsettledCode(textAt(data, 'response_code'))) return undefined
   const psp_reference = identifierAt(data, 'id') ?? null
   return { kind: 'declined', decline: declineFromPayment(data), psp_reference }
 }

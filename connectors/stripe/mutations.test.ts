@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Outcome } from '@coffer/core/connector.ts'
 import fc from 'fast-check'
+import { oneThingChanged as changed } from '../test-answers.ts'
 import { authorizeInput, httpResponse, syncInput } from '../test-inputs.ts'
 import { createPaymentIntent } from './authorize.ts'
 import { sync } from './sync.ts'
@@ -14,29 +15,6 @@ import {
   heldIntent,
   intentAnswer,
 } from './test-answers.ts'
-
-type Path = string[]
-
-function pathsIn(value: unknown, path: Path = []): Path[] {
-  if (value === null || typeof value !== 'object') return [path]
-  return [path, ...Object.entries(value).flatMap(([name, inner]) => pathsIn(inner, [...path, name]))]
-}
-
-function replaced(value: unknown, [name, ...rest]: Path, by: unknown): unknown {
-  if (name === undefined || value === null || typeof value !== 'object') return by
-  const inner = replaced((value as Record<string, unknown>)[name], rest, by)
-  return Array.isArray(value) ? value.with(Number(name), inner) : { ...value, [name]: inner }
-}
-
-const strange = fc.constantFrom<unknown[]>(
-  ...[null, undefined, true, false, 0, 1, 1233, -1234, 12.34, 1e30, '', '1234', 'x', 'eur', 'isk', [], {}],
-  ...['succeeded', 'failed', 'pending', 'canceled', 'requires_action', 'requires_capture', '__proto__'],
-)
-
-const changed = (answer: unknown) =>
-  fc
-    .tuple(fc.constantFrom(...pathsIn(answer)), strange)
-    .map(([path, value]) => JSON.stringify(replaced(answer, path, value)) ?? 'null')
 
 const input = authorizeInput()
 
