@@ -1,4 +1,4 @@
-/** Takes money that a payment holds. What is left stays held and can be captured too. */
+/** Takes money that a payment holds. Unless it is the last one, what is left stays held and can be captured too. */
 import type { Connector } from '@coffer/core/connector.ts'
 import { exactAmount } from './amounts.ts'
 import { actionRequest, readActions } from './credentials.ts'
@@ -9,7 +9,7 @@ export const capture: NonNullable<Connector['capture']> = {
   request: (input, context) =>
     actionRequest('captures', input, context, {
       amount: exactAmount(input.amount),
-      capture_type: 'NonFinal',
+      capture_type: input.final ? 'Final' : 'NonFinal',
     }),
   response: acceptedResponse,
   look_up: {

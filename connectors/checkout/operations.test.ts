@@ -33,7 +33,7 @@ test('what is sent names the payment, the amount and our operation, under the ke
   const metadata = { coffer_operation: input.operation_id, coffer_payment: input.payment_id }
   const ours = { reference: input.operation_id, metadata }
   const cases: [Operation, string, object][] = [
-    [capture, 'captures', { amount: 1234, capture_type: 'NonFinal', ...ours }],
+    [capture, 'captures', { amount: 1234, capture_type: 'Final', ...ours }],
     [cancel, 'voids', ours],
     [refund, 'refunds', { amount: 1234, ...ours }],
     [increment, 'authorizations', { amount: 1234, ...ours }],
@@ -48,6 +48,12 @@ test('what is sent names the payment, the amount and our operation, under the ke
     assert.equal(look.path, '/payments/pay_1/actions')
     assert.equal(look.headers['cko-idempotency-key'], undefined)
   }
+})
+
+test('a capture lets go of what is left only where it is the last one', () => {
+  const { body } = capture.request({ ...input, final: false }, stepContext())
+  assert.ok(body !== null && 'json' in body)
+  assert.equal((body.json as { capture_type: string }).capture_type, 'NonFinal')
 })
 
 test('an amount that Checkout.com would refuse to count is never sent', () => {

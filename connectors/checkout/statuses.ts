@@ -14,6 +14,28 @@ import { isExactly } from './amounts.ts'
 import { declineFromPayment, isUnsettledCode } from './declines.ts'
 import { operationError } from './errors.ts'
 
+/** Single values that are references: of a payment, of an action, of what a notice is about. */
+export const references = [
+  'id',
+  'action_id',
+  'reference',
+  'scheme_id',
+  'payment_id',
+  'payment_action_id',
+  'payment_reference',
+  'customer.id',
+  'metadata.coffer_attempt',
+  'metadata.coffer_operation',
+  'metadata.coffer_payment',
+  'processing.acquirer_reference_number',
+  'processing.acquirer_transaction_id',
+  'processing.retrieval_reference_number',
+  'processing.scheme_transaction_link_id',
+  'source.fingerprint',
+  'source.id',
+  'source.payment_account_reference',
+]
+
 export function unknownOutcome(
   cause: string,
   psp_reference: string | null = null,

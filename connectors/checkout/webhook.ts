@@ -15,7 +15,7 @@ import {
 import { identifierAt, integerAt, type JsonObject, objectAt, textAt } from '../answer-fields.ts'
 import { moneyFromCheckout } from './amounts.ts'
 import { declineFromPayment, isUnsettledCode } from './declines.ts'
-import { refusedAction } from './statuses.ts'
+import { references, refusedAction } from './statuses.ts'
 
 type About = WebhookNotice extends infer Notice
   ? Notice extends { about: string }
@@ -92,6 +92,7 @@ export const webhook: Webhook = {
   },
   acknowledgement: '',
   tolerance_seconds: toleranceSeconds,
+  reference_fields: ['id', ...references.map((field) => `data.${field}`)],
 }
 
 function timeOf(text: string | undefined): string | null {
