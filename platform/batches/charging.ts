@@ -17,6 +17,8 @@ export type Charge = {
   input: NewPayment
   /** Which of its keys it is at, from 1. */
   key_number: number
+  /** The payment that this key has made, once that is known. */
+  payment_id: string | null
   /** How often this key was answered nothing certain. */
   unanswered: number
 }
@@ -44,16 +46,29 @@ const isTurnedAway = ({ status, failure }: Pick<Payment, 'status' | 'failure'>) 
 /** Doubled each time, at most a minute, and not the same for all that were turned away together. */
 const backoffMs = (times: number) => Math.min(1_000 * 2 ** (times - 1), 60_000) * (0.75 + Math.random() / 2)
 
-export async function chargeRow(deps: ChargingDeps, batch: StoredBatch, charge: Charge): Promise<Charged> {
-  const { row_number, key_number, input } = charge
+/** Whether the resolver will soon know more: most often before a minute is over. */
+const isUnderWay = ({ attempts }: Payment) => ['sending', 'unknown'].includes(attempts.at(-1)?.status ?? '')
+
+async function paymentOf(deps: ChargingDeps, batch: StoredBatch, charge: Charge): Promise<Payment> {
+  if (charge.payment_id !== null) return deps.payments.get(batch.merchant_id, charge.payment_id)
   const named = batch.connection_id === null ? {} : { connection: batch.connection_id }
-  const key = keyOf(batch.batch_id, row_number, key_number)
+  const key = keyOf(batch.batch_id, charge.row_number, charge.key_number)
+  const input = { ...named, ...charge.input }
+  const answer = await deps.payments.create(callerOf(batch), input, key, JSON.stringify)
+  return JSON.parse(answer.body) as Payment
+}
+
+export async function chargeRow(deps: ChargingDeps, batch: StoredBatch, charge: Charge): Promise<Charged> {
+  const { row_number, key_number } = charge
   try {
-    const answer = await deps.payments.create(callerOf(batch), { ...named, ...input }, key, JSON.stringify)
-    const payment = JSON.parse(answer.body) as Payment
+    const payment = await paymentOf(deps, batch, charge)
     if (isTurnedAway(payment) && key_number < keysMax) {
-      const next = { ...charge, key_number: key_number + 1, unanswered: 0 }
+      const next = { ...charge, key_number: key_number + 1, payment_id: null, unanswered: 0 }
       return { kind: 'again', charge: next, after_ms: backoffMs(key_number) }
+    }
+    if (isUnderWay(payment) && charge.unanswered < unansweredMax) {
+      const next = { ...charge, payment_id: payment.id, unanswered: charge.unanswered + 1 }
+      return { kind: 'again', charge: next, after_ms: backoffMs(next.unanswered) }
     }
     const connection = payment.attempts.at(-1)?.connection ?? null
     return { kind: 'verdict', verdict: verdictOf(row_number, payment), connection }

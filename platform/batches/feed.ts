@@ -28,7 +28,7 @@ export function createFeed(database: Database, batch: StoredBatch, lease: Lease)
     const charges = rows.flatMap(({ row_number, charge }): Charge[] =>
       charge === null
         ? []
-        : [{ row_number: Number(row_number), input: charge, key_number: 1, unanswered: 0 }],
+        : [{ row_number: Number(row_number), input: charge, key_number: 1, payment_id: null, unanswered: 0 }],
     )
     const last = Number(rows.at(-1)?.row_number ?? fetched)
     if (charges.length > 0) {
