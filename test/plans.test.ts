@@ -8,6 +8,9 @@ import { type AuditQuery, findAuditRecords } from '@coffer/core/audit.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import pg from 'pg'
 import * as access from '../access/queries.ts'
+import * as batches from '../platform/batches/batch-queries.ts'
+import * as batchUploads from '../platform/batches/upload-queries.ts'
+import * as batchWork from '../platform/batches/work-queries.ts'
 import * as events from '../platform/events/queries.ts'
 import { findOperationPlan } from '../platform/operations/queries.ts'
 import { filterOf } from '../platform/payments/list-filter.ts'
@@ -78,7 +81,7 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey = new RegExp(
   `card_id token_id number_hmac fingerprint idempotency_key attempt_id payment_id event_id key_id connection_id forward_id
-   origin resolve_at revoked_at disabled_at`
+   batch_id origin resolve_at revoked_at disabled_at`
     .split(/\s+/)
     .join('|'),
 )
@@ -217,6 +220,16 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   ['claimDue attempts', 'coffer_platform_relay', (database) => claimDue(database, 'attempts', 20)],
   ['claimDue operations', 'coffer_platform_relay', (database) => claimDue(database, 'operations', 20)],
   ['findOperationPlan', 'coffer_platform_service', (database) => findOperationPlan(database, one[0])],
+  ...Object.entries({
+    insertRows: (database: Database) => batchUploads.insertRows(database, one[0], []),
+    nextRows: (database: Database) => batches.nextRows(database, one[0], 10),
+    findRows: (database: Database) => batches.findRows(database, one[0], { limit: 10 } as never),
+    nextCharges: (database: Database) => batchWork.nextCharges(database, one[0], 0, 10),
+    mark: (database: Database) => batchWork.mark(database, one[0], [], one[0]),
+    findOpenRows: (database: Database) => batchWork.findOpenRows(database, one[0], 0, 10),
+    closeKeys: (database: Database) => batchWork.closeKeys(database, one[0], []),
+    listBatches: (database: Database) => batches.listBatches(database, 'mer_', undefined, 10),
+  }).map(([name, run]): (typeof hot)[number] => [`${name} of a batch`, 'coffer_platform_service', run]),
   ['appendEvents', 'coffer_platform_relay', (database) => events.appendEvents(database, one, 1n, 'holder')],
 ]
 
@@ -249,7 +262,13 @@ for (const [name, login, run] of hot)
           !/Index/.test(node['Node Type'])
         )
           continue
-        assert.match(node['Index Cond'] ?? '', wholeKey, `${name}: ${JSON.stringify(node)}`)
+        // A batch has a million rows: its id alone is no key.
+        const isRow = /^payment_batch_/.test(node['Relation Name'] ?? '')
+        assert.match(
+          node['Index Cond'] ?? '',
+          isRow ? /row_number/ : wholeKey,
+          `${name}: ${JSON.stringify(node)}`,
+        )
       }
   })
 
