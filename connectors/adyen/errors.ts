@@ -34,5 +34,7 @@ export function errorOutcome(
     return unknownOutcome(`http_${status}`, reference)
   if (code === inProgressCode) return unknownOutcome('in_flight', reference)
   const message = textAt(error, 'message') ?? `the PSP answered ${status}`
-  return { kind: 'rejected', psp_code: code.slice(0, 100), message: message.slice(0, 500) }
+  // Adyen's own code for a wrong key is that of anything without a code.
+  const psp_code = status === 401 ? 'unauthorized' : code.slice(0, 100)
+  return { kind: 'rejected', psp_code, message: message.slice(0, 500) }
 }

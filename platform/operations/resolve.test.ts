@@ -26,7 +26,9 @@ const operationStore = createOperationStore(database)
 const relayDatabase = postgres.open('coffer_platform_relay')
 
 type Told = {
-  looked: ForwardLooked | typeof dies
+  /** Of a PSP that has none, though Stripe has. */
+  has_look_up?: false
+  looked: ForwardLooked | typeof dies | ((operationId: string) => ForwardLooked)
   /** What the PSP's list of refunds answers. */
   listed?: (operationId: string) => ForwardResult
   /** What a re-send answers. */
@@ -41,7 +43,7 @@ async function resolved(t: TestContext, told: Told) {
   const { plan } = begun
   const none = () => neverAnswered
   const vault = await startStandInVault(t, {
-    look: () => told.looked,
+    look: () => (typeof told.looked === 'function' ? told.looked(plan.operation_id) : told.looked),
     forward: (call) => ((call.step === 'sync' ? told.listed : told.resent) ?? none)(plan.operation_id),
   })
   const deps = {
@@ -52,7 +54,9 @@ async function resolved(t: TestContext, told: Told) {
     clock: systemClock,
     log: quietLog,
   }
-  const connectors = new Map([['stripe', connector]])
+  const { request, response } = connector.refund!
+  const own = told.has_look_up === false ? { refund: { request, response } } : {}
+  const connectors = new Map([['stripe', { ...connector, ...own }]])
   const due = { ...plan, resolve_tries: 1 }
   await resolveOperation({ ...deps, connectors, psp_deadline_ms: 5_000, serialize: JSON.stringify }, due)
   const found = (await store.get(plan.merchant_id, plan.payment_id))!
@@ -120,6 +124,13 @@ test('a refusal or trouble that answers a re-send says nothing of the first send
     const { operation } = await resolved(t, { looked: sentHoursAgo(0), listed: nothing, resent })
     assert.equal(operation.status, 'unknown')
   }
+})
+
+test('what waits for the word of a PSP that cannot be asked is not sent again', async (t) => {
+  const pending = { status: 'pending' }
+  const looked = (operationId: string) => lookedAnswered(200, refundOf(operationId, pending))
+  const { operation, calls } = await resolved(t, { has_look_up: false, looked })
+  assert.deepEqual([operation.status, calls], ['pending', []])
 })
 
 test('F-20: an old request is not sent again, and its absence is believed only when its key is long gone', async (t) => {

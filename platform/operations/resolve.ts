@@ -68,6 +68,8 @@ async function findOut(
   // A refusal counts only where it answers the one and only send.
   const isDefinite = recorded?.kind === 'succeeded' || (recorded?.kind === 'rejected' && looked.sends === 1)
   if (isDefinite) return recorded
+  // A PSP that only tells, and answers nobody who asks, would say the same to a repeat.
+  if (recorded?.kind === 'pending' && step.look_up === undefined) return recorded
 
   const asked = await lookUp(deps, connector, step, plan, looked, due)
   if (asked.kind === 'absent' && asked.authoritative)

@@ -135,6 +135,8 @@ async function findOut(
   if (looked.state === 'not_sent') return { kind: 'not_sent', message: 'nothing was sent to the PSP' }
   const recorded = recordedOutcome(step, plan, looked)
   if (recorded !== undefined && recorded.kind !== 'unknown' && recorded.kind !== 'pending') return recorded
+  // A PSP that only tells, and answers nobody who asks, would say the same to a repeat.
+  if (recorded?.kind === 'pending' && connector.sync === undefined) return recorded
 
   const asked = await lookUp(deps, connector, plan, looked, due)
   if (asked.kind === 'absent' && asked.authoritative)

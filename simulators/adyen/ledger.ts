@@ -16,8 +16,10 @@ export function ledgerRows(state: State): LedgerRow[] {
     made.filter(({ type, payment }) => type === 'refund' && payment !== null),
     ({ payment }) => payment,
   )
-  // One who still has to authenticate has moved nothing.
-  const executed = state.all('payment').filter(({ result }) => result !== 'redirected')
+  // A cardholder who still has to authenticate has moved nothing, nor has one whose card was only looked at.
+  const executed = state
+    .all('payment')
+    .filter(({ result, authorized }) => result !== 'redirected' && authorized > 0)
   return executed.map((payment) => ({
     id: payment.id,
     psp_reference: payment.id,
