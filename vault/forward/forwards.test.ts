@@ -68,6 +68,7 @@ test('a request arrives at the PSP filled in, and its masked answer comes back a
     response.writeHead(402, {
       'content-type': 'application/json',
       'request-id': `r ${number}`,
+      'psp-request-id': 'its own',
       'x-other': 'o',
     })
     response.end(JSON.stringify({ error: `4242 4242 4242 4242 with ${secret}`, cvc: '737' }))
@@ -85,7 +86,11 @@ test('a request arrives at the PSP filled in, and its masked answer comes back a
   assert.deepEqual([result.outcome, result.card_version_id], ['answered', card.version])
   const masked = {
     status: 402,
-    headers: { 'content-type': 'application/json', 'request-id': 'r [card number]' },
+    headers: {
+      'content-type': 'application/json',
+      'request-id': 'r [card number]',
+      'psp-request-id': 'its own',
+    },
     body: '{"error":"[card number] with [secret]","cvc":"[cvc]"}',
   }
   assert.deepEqual(result.answer, masked)

@@ -21,14 +21,9 @@ const connectionsPerDestinationMax = 128
 const destinationsMax = 1_000
 const answerBytesMax = 1024 * 1024
 const connectTimeoutMs = 3_000
-const passedHeaders = [
-  'content-type',
-  'retry-after',
-  'request-id',
-  'cko-request-id',
-  'idempotent-replayed',
-  'stripe-should-retry',
-]
+const passedHeaders = new Set(['content-type', 'retry-after', 'idempotent-replayed', 'stripe-should-retry'])
+/** What a PSP calls the request, such as `Cko-Request-Id`: that it is there shows whose answer it is. */
+const isPassed = (name: string) => passedHeaders.has(name) || name.endsWith('request-id')
 
 export function createSender(options: { allowLoopback: boolean }): Sender {
   const pools = new Map<string, Pool>()
@@ -85,9 +80,7 @@ export function createSender(options: { allowLoopback: boolean }): Sender {
 
 function passed(headers: Record<string, string | string[] | undefined>): Record<string, string> {
   const kept: Record<string, string> = {}
-  for (const name of passedHeaders) {
-    const value = headers[name]
-    if (typeof value === 'string') kept[name] = value
-  }
+  for (const [name, value] of Object.entries(headers))
+    if (typeof value === 'string' && isPassed(name)) kept[name] = value
   return kept
 }
