@@ -201,6 +201,19 @@ export const failures = {
   cvc_invalid: { status: 422, title: 'The CVC does not have the length this brand uses.', retryable: false },
   card_not_found: { status: 422, title: 'There is no such card.', retryable: false },
   card_not_active: { status: 422, title: 'The card is not active.', retryable: false },
+  agreement_required: {
+    status: 422,
+    title: 'A merchant-initiated payment needs an agreement of the cardholder.',
+    retryable: false,
+  },
+  agreement_not_found: { status: 422, title: 'There is no such agreement.', retryable: false },
+  agreement_not_active: { status: 422, title: 'The agreement is not active.', retryable: false },
+  agreement_of_another_card: {
+    status: 422,
+    title: 'The agreement is about another card.',
+    retryable: false,
+  },
+  usage_not_agreed: { status: 422, title: 'The agreement is for another usage.', retryable: false },
   card_version_not_found: {
     status: 422,
     title: 'The card has no such version.',

@@ -14,6 +14,7 @@ export const idPrefixes = {
   payment: 'pay_',
   attempt: 'att_',
   operation: 'op_',
+  agreement: 'agr_',
   event: 'evt_',
   audit: 'aud_',
   apiKey: 'key_',

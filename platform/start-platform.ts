@@ -13,6 +13,8 @@ import { type OutboxEvent, startOutboxAge, takeFromOutbox } from '@coffer/core/o
 import { type Database, openDatabase } from '@coffer/core/postgres.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
+import { type Agreements, createAgreements } from './agreements/agreements.ts'
+import * as agreementRoutes from './agreements/routes.ts'
 import * as auditRoutes from './audit/routes.ts'
 import { type Batches, createBatches } from './batches/batches.ts'
 import * as batchRoutes from './batches/routes.ts'
@@ -86,6 +88,7 @@ export function publicRoutes(parts: {
   payments: Payments
   operations: Operations
   batches: Batches
+  agreements: Agreements
   byHand: ResolveByHandDeps
   database: Database
   vault: InternalClient
@@ -96,6 +99,7 @@ export function publicRoutes(parts: {
     await paymentRoutes.publicRoutes(parts.payments, parts.byHand)(server)
     await operationRoutes.publicRoutes(parts.operations)(server)
     await batchRoutes.publicRoutes(parts.batches)(server)
+    await agreementRoutes.publicRoutes(parts.agreements)(server)
     await eventRoutes.publicRoutes(parts.database)(server)
     await auditRoutes.publicRoutes(parts)(server)
   }
@@ -166,6 +170,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     batches_max: config.PAYMENT_BATCHES_MAX,
     kept_days: config.PAYMENT_BATCHES_KEPT_DAYS,
   })
+  const agreements = createAgreements({ ...answering, database })
   const resolver = startResolver({ ...shared, relayDatabase, serialize: JSON.stringify })
   const takeFromVault = async (acknowledged: string[], limit: number) => {
     const { events } = await vault.call<{ events: OutboxEvent[] }>('/internal/outbox/take', {
@@ -204,6 +209,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       payments,
       operations,
       batches,
+      agreements,
       byHand: shared,
       database,
       vault,

@@ -21,7 +21,11 @@ test('SEC-17: cards declined one after another end in 429, told in the event log
   assert.ok(seconds > 0 && seconds <= 600, `${seconds}`)
   // Neither what was answered before nor what the merchant starts by itself is refused.
   assert.equal((await merchant.createPayment({ card: cards[0]!.id }, key)).status, 201)
-  const renewal = await merchant.createPayment({ card: (await merchant.card()).id, initiator: 'merchant' })
+  const renewal = await merchant.createPayment({
+    card: (await merchant.card()).id,
+    initiator: 'merchant',
+    without_agreement: true,
+  })
   assert.equal(renewal.body.status, 'captured')
   const told = await eventually(async () =>
     (await merchant.events()).find(({ type }) => type === 'card_testing.suspected'),

@@ -43,6 +43,7 @@ test('a payment right after the start, with a card kept just now, is captured', 
     card: card.id,
     capture: 'automatic',
     initiator: 'customer',
+    ...{ usage: null, agreement: null },
     ...fields,
     routing: null,
     decline: null,
@@ -93,7 +94,7 @@ test('a card that asks for its cardholder requires action, or is declined where 
   const present = await api.createPayment({ card: asking.id })
   assert.deepEqual([present.status, present.body.status], [201, 'requires_action'])
   assert.deepEqual(await chargesOf(present.body), [])
-  const absent = await api.createPayment({ card: asking.id, initiator: 'merchant' })
+  const absent = await api.createPayment({ card: asking.id, initiator: 'merchant', without_agreement: true })
   assert.equal(absent.body.status, 'declined')
   assert.equal(absent.body.decline!.reason, 'authentication_required')
   assert.equal(absent.body.decline!.action, 'authenticate')

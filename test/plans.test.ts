@@ -8,6 +8,7 @@ import { type AuditQuery, findAuditRecords } from '@coffer/core/audit.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import pg from 'pg'
 import * as access from '../access/queries.ts'
+import { endAgreement, findAgreement, listAgreements } from '../platform/agreements/queries.ts'
 import * as batches from '../platform/batches/batch-queries.ts'
 import * as batchUploads from '../platform/batches/upload-queries.ts'
 import * as batchWork from '../platform/batches/work-queries.ts'
@@ -80,8 +81,8 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey = new RegExp(
-  `card_id token_id number_hmac fingerprint idempotency_key attempt_id payment_id event_id key_id connection_id forward_id
-   batch_id origin resolve_at revoked_at disabled_at`
+  `agreement_id card_id token_id number_hmac fingerprint idempotency_key attempt_id payment_id event_id key_id
+   connection_id forward_id batch_id origin resolve_at revoked_at disabled_at`
     .split(/\s+/)
     .join('|'),
 )
@@ -198,6 +199,38 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
       const entry = { settlement: null, plan: newPlan(), payment: {} } as never
       return payments.writePayments(database, [{ kind: 'next_attempt', entry }])
     },
+  ],
+  [
+    'writePayments: the first payment of an agreement, and its settlement',
+    'coffer_platform_service',
+    (database) => {
+      const begins = { usage: 'subscription', consent: {} } as const
+      const consent = { agreement_id: 'agr_', stored_credential: null, begins, named: null }
+      const entry = { settlement: {}, payment: { id: 'pay_', agreement: 'agr_' } } as never
+      return payments.writePayments(database, [
+        { kind: 'intent', entry: intentOf(newPlan(), { consent }) },
+        { kind: 'settlement', entry },
+      ])
+    },
+  ],
+  ['findAgreement', 'coffer_platform_service', (database) => findAgreement(database, 'mer_', 'agr_')],
+  [
+    'endAgreement',
+    'coffer_platform_service',
+    (database) => endAgreement(database, { merchant_id: 'mer_' } as never, 'agr_', new Date()),
+  ],
+  ...['card_', null].map((card_id): (typeof hot)[number] => [
+    `listAgreements of ${card_id}`,
+    'coffer_platform_service',
+    (database) => {
+      const filter = { card_id, status: null, before_id: 'agr_~', limit: 10 }
+      return listAgreements(database, 'mer_', filter)
+    },
+  ]),
+  [
+    'appendEvents of a card that changed',
+    'coffer_platform_relay',
+    (database) => events.appendEvents(database, [{ type: 'card.updated' }] as never, 1n, 'holder'),
   ],
   ['findPayments', 'coffer_platform_service', (database) => paymentReads.findPayments(database, one)],
   ['findKnownKey', 'coffer_access_relay', (database) => access.findKnownKey(database, 'key_')],

@@ -1,6 +1,7 @@
 import type { OutboxEvent } from '@coffer/core/outbox.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { columnsOf } from '@coffer/core/rows.ts'
+import { cardsChangedStatement } from '../agreements/card-queries.ts'
 
 /** Takes or renews the lease for five seconds of the database's clock; undefined while another holds it. */
 export async function holdLease(database: Database, holder: string): Promise<bigint | undefined> {
@@ -78,7 +79,7 @@ export async function appendEvents(
   fence: bigint,
   holder: string,
 ): Promise<boolean> {
-  const rows = await database.commit<{ held: boolean }>([], {
+  const append = {
     name: 'append_events',
     text: appendText,
     values: [
@@ -86,8 +87,11 @@ export async function appendEvents(
       fence,
       holder,
     ],
-  })
-  return rows[0]?.held === true
+  }
+  const cardsChanged = cardsChangedStatement(events, fence, holder)
+  const statements = cardsChanged === undefined ? [append] : [append, cardsChanged]
+  const [rows] = await database.commitAll<{ held: boolean }>([], statements)
+  return rows?.[0]?.held === true
 }
 
 export async function parkEvent(database: Database, event: OutboxEvent, reason: string): Promise<void> {

@@ -2,6 +2,7 @@
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Query } from '@coffer/core/postgres.ts'
+import { settleStatements } from '../agreements/settle-queries.ts'
 import { auditResolution, type ResolvedBy } from '../payments/audited-queries.ts'
 import { findPaymentWithin } from '../payments/read-queries.ts'
 import type { Operation } from '../payments/schemas.ts'
@@ -50,6 +51,9 @@ export function settleOperation(database: Database, entry: OperationSettle): Pro
     await tell(query, plan, entry.at, `${kind}.${settlement.state}`, operation.id, operation)
     const to = settlement.state === 'succeeded' ? operationRules[kind].to : payment.status
     if (to !== payment.status) await tell(query, plan, entry.at, `payment.${to}`, plan.payment_id, now)
+    // The cardholder was waited for in vain: what the payment was to begin does not begin.
+    if (kind === 'cancel')
+      for (const statement of settleStatements([{ ...plan, payment: now }])) await query(statement)
     if (entry.answer !== null) await keepAnswer(query, plan, entry.answer, operation)
     if (entry.by_hand !== null) await auditResolution(query, plan.operation_id, entry.by_hand)
     return operation

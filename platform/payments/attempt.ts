@@ -3,7 +3,7 @@
  * `unknown`; certainty that nothing moved exists only before the step that moves money, or where the vault
  * says that nothing was sent.
  */
-import type { AuthorizeInput, Connector, Outcome, Step } from '@coffer/core/connector.ts'
+import type { AuthorizeInput, Connector, Outcome, Step, StoredCredential } from '@coffer/core/connector.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import type { ForwardCall, ForwardLooked, ForwardResult } from '@coffer/core/internal-api.ts'
 import { type InternalClient, NoAnswer } from '@coffer/core/internal-client.ts'
@@ -28,6 +28,8 @@ export type AttemptPlan = {
   currency: string
   capture: 'automatic' | 'manual'
   initiator: 'customer' | 'merchant'
+  /** As it was when the payment began: what is sent again must be the same. */
+  stored_credential: StoredCredential | null
   reference: string | null
 }
 
@@ -53,7 +55,7 @@ export function authorizeInputOf(plan: AttemptPlan): AuthorizeInput {
     amount: money(plan.amount_minor, plan.currency),
     capture: plan.capture,
     initiator: plan.initiator,
-    stored_credential: null,
+    stored_credential: plan.stored_credential,
     psp_token: null,
     merchant_reference: plan.reference,
   }

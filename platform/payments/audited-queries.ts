@@ -1,6 +1,7 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Query } from '@coffer/core/postgres.ts'
+import { settleStatements } from '../agreements/settle-queries.ts'
 import { type SettlementUpdate, settleStatement } from './queries.ts'
 
 /** Who resolved something by hand, how, and why. */
@@ -28,6 +29,7 @@ export function settleByHand(database: Database, entry: SettlementUpdate, by: Re
   return database.transaction([entry.merchant_id], async (query) => {
     const [settled] = await query<{ changed: boolean }>(settleStatement(entry))
     if (settled?.changed !== true) return false
+    for (const statement of settleStatements([entry])) await query(statement)
     await auditResolution(query, entry.attempt_id, by)
     return true
   })

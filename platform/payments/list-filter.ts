@@ -3,6 +3,7 @@ import { Failure } from '@coffer/core/errors.ts'
 import { lowestIdAt } from '@coffer/core/ids.ts'
 import { storableText } from '@coffer/core/metadata.ts'
 import { checkCursor, cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
+import { rfc3339 } from '@coffer/core/time.ts'
 import { type Static, Type } from 'typebox'
 import type { PaymentFilter } from './list-queries.ts'
 import { type PaymentStatus, paymentTransitions } from './machine.ts'
@@ -10,7 +11,7 @@ import { type PaymentStatus, paymentTransitions } from './machine.ts'
 const time = (description: string) =>
   Type.Optional(
     Type.String({
-      pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,3})?(Z|[+-]\\d\\d:\\d\\d)$',
+      pattern: rfc3339,
       description: `RFC 3339, to the millisecond. ${description}`,
     }),
   )

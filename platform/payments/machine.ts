@@ -78,6 +78,7 @@ export type Settlement = {
   failure: PaymentFailure | null
   psp_reference: string | null
   network_transaction_id: string | null
+  transaction_link_id: string | null
   cause: string | null
   /** What moved, each of `entry_minor`. */
   entries: ('authorization' | 'capture')[]
@@ -89,6 +90,7 @@ const nothing = {
   failure: null,
   psp_reference: null,
   network_transaction_id: null,
+  transaction_link_id: null,
   cause: null,
   entries: [],
   entry_minor: 0n,
@@ -108,6 +110,7 @@ export function settlementOf(ending: Ending): Settlement {
         event_type: `payment.${status}`,
         psp_reference: ending.psp_reference,
         network_transaction_id: ending.network_transaction_id,
+        transaction_link_id: ending.transaction_link_id,
         entries: isVerified ? [] : ending.captured ? ['authorization', 'capture'] : ['authorization'],
         // What the issuer has approved, which may be less than was asked for.
         entry_minor: ending.amount.amount_minor,

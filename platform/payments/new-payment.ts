@@ -1,9 +1,11 @@
 /** A payment as it begins: what was asked for, checked, and the plan of its first attempt. */
 import type { Caller } from '@coffer/core/caller.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
+import type { StoredCredential } from '@coffer/core/connector.ts'
 import { isCurrency } from '@coffer/core/currencies.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { newId } from '@coffer/core/ids.ts'
+import type { PaymentConsent } from '../agreements/consent.ts'
 import type { Asked, Routed } from '../routing/routing.ts'
 import type { AttemptPlan } from './attempt.ts'
 import type { NewPayment, Payment } from './schemas.ts'
@@ -34,7 +36,7 @@ export function askedOf(input: NewPayment): Asked {
     card: input.card,
     currency: input.currency,
     amount: input.amount,
-    usage: null,
+    usage: input.usage ?? null,
     initiator: input.initiator ?? 'customer',
     metadata: input.metadata ?? {},
   }
@@ -44,6 +46,7 @@ export function newPaymentOf(
   caller: Caller,
   input: NewPayment,
   { first: { connection, psp, reason }, routing }: Pick<Routed, 'first' | 'routing'>,
+  consent: PaymentConsent,
   now: Date,
 ): { payment: Payment; plan: AttemptPlan } {
   const at = now.toISOString()
@@ -64,6 +67,8 @@ export function newPaymentOf(
     card: input.card,
     capture,
     initiator,
+    usage: consent.stored_credential?.usage ?? null,
+    agreement: consent.agreement_id,
     reference,
     metadata: input.metadata ?? {},
     routing,
@@ -81,6 +86,7 @@ export function newPaymentOf(
         reason,
         decline: null,
         failure: null,
+        transaction_link_id: null,
         parked: false,
         created_at: at,
       },
@@ -100,7 +106,18 @@ export function newPaymentOf(
     currency: input.currency,
     capture,
     initiator,
+    // As it was asked for; where an agreement is named, the intent tells what it is.
+    stored_credential: consent.stored_credential as StoredCredential | null,
     reference,
   }
   return { payment, plan }
+}
+
+/** With what the agreement says, which is read together with the intent's writing. */
+export function withCredential(
+  { payment, plan }: { payment: Payment; plan: AttemptPlan },
+  stored_credential: StoredCredential | null,
+): { payment: Payment; plan: AttemptPlan } {
+  if (stored_credential === null) return { payment, plan }
+  return { payment: { ...payment, usage: stored_credential.usage }, plan: { ...plan, stored_credential } }
 }

@@ -41,6 +41,7 @@ export function nextAttemptOf(
           psp,
           psp_reference: null,
           network_transaction_id: null,
+          transaction_link_id: null,
           reason,
           decline: null,
           failure: null,

@@ -8,6 +8,7 @@ import { Failure } from '@coffer/core/errors.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
+import { consentOf } from '../agreements/consent.ts'
 import type { Routed, Routing } from '../routing/routing.ts'
 import { createAnswers, intentTimes } from './answers.ts'
 import type { Subject } from './card-testing-guard.ts'
@@ -15,7 +16,7 @@ import { type CarryOutDeps, createCarryOut, type PaymentAnswer, type SerializePa
 import { insertIntent } from './intent.ts'
 import { filterOf, type PaymentListAsked } from './list-filter.ts'
 import { httpStatusOf, type PaymentStatus } from './machine.ts'
-import { askedOf, newPaymentOf, validate } from './new-payment.ts'
+import { askedOf, newPaymentOf, validate, withCredential } from './new-payment.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
 
@@ -38,6 +39,7 @@ export function createPayments(deps: PaymentsDeps) {
       serialize: SerializePayment,
     ): Promise<StoredAnswer> {
       validate(input)
+      const consent = consentOf(input, deps.clock.now())
       const body_hmac = bodyHmac(deps.bodyKey, { ...input })
       const answerFor = (paymentId: string): PaymentAnswer => ({
         merchant_id: caller.merchant_id,
@@ -64,23 +66,24 @@ export function createPayments(deps: PaymentsDeps) {
           param: 'amount',
           detail: 'This PSP has no verification of a card: the amount must be more than 0.',
         })
-      const { payment, plan } = newPaymentOf(caller, input, routed, deps.clock.now())
+      const begun = newPaymentOf(caller, input, routed, consent, deps.clock.now())
       failpoint('platform.payments.before_intent')
       const intent = await insertIntent(deps, {
         ...caller,
-        plan,
-        payment,
+        ...begun,
+        consent,
         psp: connector.psp,
         audit_id: newId('audit'),
         idempotency_key: idempotencyKey,
         body_hmac,
         ...intentTimes(deps),
-        event_data: serialize(payment),
+        event_data: serialize(begun.payment),
         card: null,
         is_allowed: false,
       })
       failpoint('platform.payments.after_intent')
       if (intent.verdict !== 'inserted') return answers.repeated<{ payment_id: string }>(intent, abandoned)
+      const { payment, plan } = withCredential(begun, intent.stored_credential)
       const answer = answerFor(payment.id)
       const work = carryOut(routed, { plan: { ...plan, card: intent.card }, payment }, answer, subjects)
       return answers.inTime(work, answer, { payment_id: payment.id })

@@ -1,8 +1,11 @@
 import type { Caller } from '@coffer/core/caller.ts'
+import type { StoredCredential } from '@coffer/core/connector.ts'
 import { completeRaced } from '@coffer/core/group-commit.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, jsonOrNull, merchantsOf } from '@coffer/core/rows.ts'
+import type { PaymentConsent } from '../agreements/consent.ts'
+import { beginStatements, settleStatements } from '../agreements/settle-queries.ts'
 import { chargeOf } from '../retries/governor.ts'
 import { countDeclined, freeSlot, toldOf } from '../retries/state-queries.ts'
 import type { Earlier } from './answers.ts'
@@ -50,14 +53,23 @@ export type IntentInsert = Caller & {
   card: ChargedCard | null
   /** The retry governor has allowed it: it is not asked again. */
   is_allowed: boolean
+  consent: PaymentConsent
 }
 
 export type IntentInserted =
-  | { verdict: 'inserted'; card: ChargedCard }
+  | { verdict: 'inserted'; card: ChargedCard; stored_credential: StoredCredential | null }
   /** The number was declined lately: the governor has to allow it. */
   | { verdict: 'governed'; card: ChargedCard }
   | { verdict: 'card_not_known' }
+  | { verdict: 'agreement_refused'; code: AgreementRefusal }
   | EarlierIntent
+
+/** What speaks against charging a card under the agreement that is named. */
+export type AgreementRefusal =
+  | 'agreement_not_found'
+  | 'agreement_not_active'
+  | 'agreement_of_another_card'
+  | 'usage_not_agreed'
 
 export type EarlierIntent = Earlier<{ payment_id: string }>
 
@@ -73,6 +85,8 @@ export type IntentRow = {
   card_brand: string
   card_fingerprint: string
   card_version: string
+  refusal: AgreementRefusal | null
+  stored_credential: StoredCredential | null
 }
 
 /** The intent of a batch of payments: idempotency record, payment, attempt, audit record and event, together. */
@@ -81,12 +95,13 @@ const insertIntentsText = `
     select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
       $8::text[], $9::text[], $10::json[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
       $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::int[], $23::int[],
-      $24::json[], $25::json[], $26::text[], $27::text[], $28::text[], $29::text[], $30::boolean[])
+      $24::json[], $25::json[], $26::text[], $27::text[], $28::text[], $29::text[], $30::boolean[], $31::text[],
+      $32::json[], $33::text[])
     with ordinality as input (merchant_id, payment_id, attempt_id, amount_minor, currency, card_id, capture,
       initiator, reference, metadata, connection_id, psp, created_at, event_id, audit_id, actor, key_id,
       request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data,
       routing, reason, told_brand, told_fingerprint, told_version,
-      is_allowed, place)
+      is_allowed, agreement_id, stored_credential, agreed_usages, place)
   ), known as materialized (
     select input.place, record.* from input cross join lateral (
       select record.body_hmac = input.body_hmac as same_body, record.lease_until > now() as leased,
@@ -108,8 +123,24 @@ const insertIntentsText = `
         and retry_states.fingerprint =
           case when told_fingerprint is null then fact.fingerprint else told_fingerprint end
         and expires_at > now() limit 1) state on true
+  ), agreed as materialized (
+    select input.place,
+      case when found.status is null then 'agreement_not_found'
+        when found.status <> 'active' then 'agreement_not_active'
+        when found.card_id <> input.card_id then 'agreement_of_another_card'
+        when found.usage <> all (string_to_array(agreed_usages, ',')) then 'usage_not_agreed' end as refusal,
+      json_build_object('usage', coalesce(stored_credential ->> 'usage',
+          case when initiator = 'merchant' and found.usage = 'card_on_file' then 'unscheduled' else found.usage end),
+        'sequence', 'subsequent', 'network_transaction_id', found.network_transaction_id,
+        'transaction_link_id', found.transaction_link_id) as stored_credential
+    from input left join lateral (
+      select status, card_id, usage, network_transaction_id, transaction_link_id from agreements
+      where merchant_id = input.merchant_id and agreement_id = input.agreement_id limit 1) found on true
+    where agreed_usages is not null
   ), refused as materialized (
     select place from charged where card_fingerprint is null or is_governed
+    union all
+    select place from agreed where refusal is not null
   ), claimed as materialized (
     insert into idempotency_records (merchant_id, operation, idempotency_key, body_hmac, object_id, lease_until,
       expires_at)
@@ -121,13 +152,15 @@ const insertIntentsText = `
     on conflict do nothing
     returning object_id
   ), accepted as materialized (
-    select input.*, card_brand, card_fingerprint, card_version
+    select input.*, card_brand, card_fingerprint, card_version,
+      coalesce(agreed.stored_credential, input.stored_credential) as credential, agreed.place is not null as is_agreed
     from input join claimed on claimed.object_id = input.payment_id join charged using (place)
+      left join agreed using (place)
   ), added_payments as (
     insert into payments (merchant_id, payment_id, status, amount_minor, currency, card_id, capture, initiator,
-      reference, metadata, routing, created_at, updated_at)
+      reference, metadata, routing, agreement_id, stored_credential, created_at, updated_at)
     select merchant_id, payment_id, 'processing', amount_minor, currency, card_id, capture, initiator, reference,
-      metadata, routing, created_at, created_at
+      metadata, routing, agreement_id, credential, created_at, created_at
     from accepted
   ), added_attempts as (
     insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, reason, state, created_at,
@@ -142,13 +175,19 @@ const insertIntentsText = `
     from accepted
   ), added_events as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-    select event_id, merchant_id, 'payment.created', payment_id, event_data, created_at from accepted
+    select event_id, merchant_id, 'payment.created', payment_id,
+      -- The usage is the agreement's where none was asked for.
+      case when is_agreed then (
+        select json_object_agg(key, case key when 'usage' then credential -> 'usage' else value end)
+        from json_each(event_data)) else event_data end, created_at
+    from accepted
   )
   select accepted.place is not null as inserted, charged.card_fingerprint is not null as card_is_known,
     charged.is_governed, known.same_body, known.leased, known.object_id, known.response_status,
-    known.response_body, charged.card_brand, charged.card_fingerprint, charged.card_version
+    known.response_body, charged.card_brand, charged.card_fingerprint, charged.card_version, agreed.refusal,
+    accepted.credential as stored_credential
   from input left join accepted using (place) left join known using (place)
-    left join charged using (place)
+    left join charged using (place) left join agreed using (place)
   order by place`
 
 export function intentsStatement(entries: IntentInsert[]): Statement {
@@ -179,6 +218,9 @@ export function intentsStatement(entries: IntentInsert[]): Statement {
       entries.map(({ card }) => card?.fingerprint ?? null),
       entries.map(({ card }) => card?.version ?? null),
       entries.map((entry) => entry.is_allowed),
+      entries.map(({ consent }) => consent.agreement_id),
+      entries.map(({ consent }) => jsonOrNull(consent.stored_credential)),
+      entries.map(({ consent }) => consent.named?.usages.join(',') ?? null),
     ],
   }
 }
@@ -195,9 +237,11 @@ export function chargedCardOf(row: ChargedColumns): ChargedCard | null {
 }
 
 export function intentOf(row: IntentRow): IntentInserted | undefined {
-  if (row.inserted) return { verdict: 'inserted', card: chargedCardOf(row)! }
+  if (row.inserted)
+    return { verdict: 'inserted', card: chargedCardOf(row)!, stored_credential: row.stored_credential }
   if (row.object_id !== null) return earlierIntent({ ...row, object_id: row.object_id })
   if (!row.card_is_known) return { verdict: 'card_not_known' }
+  if (row.refusal !== null) return { verdict: 'agreement_refused', code: row.refusal }
   return row.is_governed ? { verdict: 'governed', card: chargedCardOf(row)! } : undefined
 }
 
@@ -227,6 +271,8 @@ export type SettlementUpdate = {
   response_body: string
   /** When to look again; null where there is nothing to look for. */
   resolve_after_ms: number | null
+  /** What its requests said of consent; left out where that is not known. */
+  stored_credential?: StoredCredential | null
 }
 
 const governed = {
@@ -242,7 +288,7 @@ const governed = {
 const settleText = `
   with changed as materialized (
     update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference),
-      network_transaction_id = $7, cause = $8, decline = $11, failure = $12,
+      network_transaction_id = $7, transaction_link_id = $24, cause = $8, decline = $11, failure = $12,
       resolve_at = now() + $9::int * interval '1 ms'
     where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state = any($20)
     returning state, card_fingerprint
@@ -303,6 +349,7 @@ export function settleStatement(entry: SettlementUpdate): Statement {
       told.initiator,
       told.holds,
       told.expires_after_seconds,
+      settlement.transaction_link_id,
     ],
   }
 }
@@ -333,6 +380,8 @@ export function writePayments(database: Database, writes: PaymentWrite[]): Promi
       ...others.map((write) =>
         write.kind === 'settlement' ? settleStatement(write.entry) : nextAttemptStatement(write.entry),
       ),
+      ...beginStatements(intents),
+      ...settleStatements(others.flatMap((write) => (write.kind === 'settlement' ? [write.entry] : []))),
     ]
     const merchants = merchantsOf(ordered.map((write) => write.entry))
     const rows = await database.commitAll<IntentRow & { changed: boolean }>(merchants, statements)
@@ -340,7 +389,7 @@ export function writePayments(database: Database, writes: PaymentWrite[]): Promi
     // Intents come first in the order of keys, so their results come first as well.
     return [
       ...(await intentsWritten(database, intents, inserted)),
-      ...rows.map(([row], index) => ({ kind: others[index]!.kind, applied: row!.changed })),
+      ...others.map(({ kind }, index) => ({ kind, applied: rows[index]![0]!.changed })),
     ]
   })
 }

@@ -17,6 +17,7 @@ export type PaymentRow = Omit<
   | 'amount_captured'
   | 'amount_refunded'
   | 'card'
+  | 'agreement'
   | 'attempts'
   | 'operations'
   | 'created_at'
@@ -28,6 +29,7 @@ export type PaymentRow = Omit<
   amount_captured: bigint
   amount_refunded: bigint
   card_id: string
+  agreement_id: string | null
   attempts: Payment['attempts']
   operations: Payment['operations'] | null
   created_at: Date
@@ -45,7 +47,8 @@ const operationJson = `json_build_object('id', operation_id, 'object', kind, 'pa
 
 /** Everything shown of a payment; `payments` is in scope. */
 export const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
-  payments.card_id, payments.capture, payments.initiator, payments.reference, payments.metadata, payments.routing,
+  payments.card_id, payments.capture, payments.initiator, payments.agreement_id,
+  payments.stored_credential ->> 'usage' as usage, payments.reference, payments.metadata, payments.routing,
   payments.decline, payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations`
 export const paymentSides = `
   cross join lateral (
@@ -57,8 +60,9 @@ export const paymentSides = `
   cross join lateral (
     select json_agg(json_build_object('id', attempt_id, 'object', 'attempt', 'status', state,
       'connection', connection_id, 'psp', psp, 'psp_reference', psp_reference,
-      'network_transaction_id', network_transaction_id, 'reason', reason, 'decline', decline,
-      'failure', failure, 'parked', ${isParked}, 'created_at', created_at) order by number) as attempts
+      'network_transaction_id', network_transaction_id, 'transaction_link_id', transaction_link_id,
+      'reason', reason, 'decline', decline, 'failure', failure, 'parked', ${isParked},
+      'created_at', created_at) order by number) as attempts
     from attempts
     where merchant_id = payments.merchant_id and payment_id = payments.payment_id) tried
   cross join lateral (
@@ -109,6 +113,8 @@ export function paymentOf(row: PaymentRow): Payment {
     card: row.card_id,
     capture: row.capture,
     initiator: row.initiator,
+    usage: row.usage,
+    agreement: row.agreement_id,
     reference: row.reference,
     metadata: row.metadata,
     routing: row.routing,
@@ -146,7 +152,7 @@ export async function findPlan(database: Database, key: AttemptKey): Promise<Pla
     name: 'find_plan',
     text: `select attempts.merchant_id, attempts.payment_id, attempts.attempt_id, payments.card_id,
              payments.amount_minor, payments.currency, payments.capture,
-             payments.initiator, payments.reference, attempts.connection_id, attempts.psp,
+             payments.initiator, payments.stored_credential, payments.reference, attempts.connection_id, attempts.psp,
              attempts.state, attempts.created_at, connections.settings, attempts.card_brand,
              attempts.card_fingerprint, attempts.card_version
            from attempts

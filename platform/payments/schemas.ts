@@ -1,11 +1,12 @@
 /** The wire shape of a payment. */
 
-import { declineActions, declineReasons, refundReasons } from '@coffer/core/connector.ts'
+import { credentialUsages, declineActions, declineReasons, refundReasons } from '@coffer/core/connector.ts'
 import { idPattern } from '@coffer/core/ids.ts'
 import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
 import { orNull } from '@coffer/core/or-null.ts'
 import { type Static, Type } from 'typebox'
+import { consent } from '../agreements/schemas.ts'
 import { operationKinds } from '../operations/machine.ts'
 import { adviceSources } from '../retries/advice.ts'
 
@@ -23,6 +24,28 @@ export const newPayment = Type.Object(
     ),
     initiator: Type.Optional(
       Type.Union([Type.Literal('customer'), Type.Literal('merchant')], { default: 'customer' }),
+    ),
+    usage: Type.Optional(
+      Type.Enum([...credentialUsages], {
+        description:
+          'What the kept card is used for. With a customer-initiated payment that names no agreement, it begins one. ' +
+          'Left out with an agreement: what was agreed.',
+      }),
+    ),
+    agreement: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 100,
+        pattern: storableText,
+        description: 'The agreement under which this card is charged.',
+      }),
+    ),
+    consent: Type.Optional(consent),
+    without_agreement: Type.Optional(
+      Type.Boolean({
+        default: false,
+        description: 'A merchant-initiated payment whose consent is not known here. Your word stands for it.',
+      }),
     ),
     connection: Type.Optional(Type.String({ minLength: 1, maxLength: 100, pattern: storableText })),
     reference: Type.Optional(
@@ -67,6 +90,7 @@ const attempt = Type.Object({
   psp: Type.String(),
   psp_reference: orNull(Type.String()),
   network_transaction_id: orNull(Type.String()),
+  transaction_link_id: orNull(Type.String()),
   reason: Type.Enum([...attemptReasons]),
   decline: orNull(decline),
   failure,
@@ -107,6 +131,8 @@ export const payment = Type.Object({
   card: Type.String(),
   capture: Type.String(),
   initiator: Type.String(),
+  usage: orNull(Type.String()),
+  agreement: orNull(Type.String()),
   reference: orNull(Type.String()),
   metadata: metadataShown,
   routing: orNull(

@@ -25,6 +25,7 @@ export function settledPayment(
             status: settlement.attempt_state,
             psp_reference: settlement.psp_reference ?? attempt.psp_reference,
             network_transaction_id: settlement.network_transaction_id,
+            transaction_link_id: settlement.transaction_link_id,
             decline: settlement.decline,
             failure: settlement.failure,
             parked: attempt.parked && staysOpen(settlement),

@@ -24,6 +24,7 @@ export function newPlan(changes: Partial<AttemptPlan> = {}): AttemptPlan {
     currency: 'USD',
     capture: 'automatic',
     initiator: 'customer',
+    stored_credential: null,
     reference: null,
     ...changes,
   }
@@ -42,6 +43,8 @@ export function paymentOf(plan: AttemptPlan, at: string = new Date().toISOString
     card: plan.card_id,
     capture: plan.capture,
     initiator: plan.initiator,
+    usage: plan.stored_credential?.usage ?? null,
+    agreement: null,
     reference: plan.reference,
     metadata: {},
     routing: null,
@@ -59,6 +62,7 @@ export function paymentOf(plan: AttemptPlan, at: string = new Date().toISOString
         reason: 'routed',
         decline: null,
         failure: null,
+        transaction_link_id: null,
         parked: false,
         created_at: at,
       },
@@ -95,6 +99,7 @@ export function intentOf(plan: AttemptPlan, changes: Partial<IntentInsert> = {})
     event_data: JSON.stringify(payment),
     card: chargedCard,
     is_allowed: false,
+    consent: { agreement_id: null, stored_credential: null, begins: null, named: null },
     ...changes,
   }
 }

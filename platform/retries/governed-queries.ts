@@ -3,6 +3,7 @@
  * decision to the commit. So of however many at once, in however many processes, as many are begun as the rules allow.
  */
 import type { Database, Query } from '@coffer/core/postgres.ts'
+import { beginStatements } from '../agreements/settle-queries.ts'
 import type { ChargedCard } from '../payments/attempt.ts'
 import { type NextAttempt, nextAttemptStatement } from '../payments/next-attempt-queries.ts'
 import {
@@ -43,6 +44,7 @@ function insertGovernedIntent(database: Database, entry: GovernedIntentInsert): 
     const refusal = state && refusalOf(state, chargeOf(payment, card), state.now)
     if (refusal !== undefined) return { verdict: 'refused', refusal }
     const inserted = await insertAllowed(query, entry)
+    for (const statement of beginStatements([entry])) await query(statement)
     if (inserted.verdict === 'inserted' && state !== undefined) {
       const slots = slotOf(plan.attempt_id, plan.initiator, state.now)
       await query(takeSlotStatement(merchant_id, card.fingerprint, slots))

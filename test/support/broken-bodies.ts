@@ -83,6 +83,7 @@ const cardNumberRefused = {
     'invalid_request',
     'not_found',
     'card_number_in_wrong_field',
+    'agreement_not_found',
     'card_not_found',
     'connection_not_found',
     'destination_not_allowed',

@@ -19,13 +19,13 @@ function paymentOf(fields: Partial<Payment> = {}): Payment {
   return {
     ...{ id: 'pay_1', object: 'payment', status: 'captured', amount: 100, currency: 'EUR', card: 'card_1' },
     ...{ amount_authorized: amount, amount_captured: amount, amount_refunded: 0, capture: 'automatic' },
-    ...{ initiator: 'customer', operations: [], routing: null },
+    ...{ initiator: 'customer', usage: null, agreement: null, operations: [], routing: null },
     ...{ reference: 'order 1', metadata: {}, decline: null, failure: null, created_at: '', updated_at: '' },
     attempts: [
       {
         ...{ id: 'att_1', object: 'attempt', status: 'approved', connection: 'con_1', psp: 'stripe' },
-        ...{ psp_reference: 'pi_1', network_transaction_id: null, parked: false, created_at: '' },
-        ...{ reason: 'routed', decline: null, failure: null },
+        ...{ psp_reference: 'pi_1', network_transaction_id: null, transaction_link_id: null, parked: false },
+        ...{ created_at: '', reason: 'routed', decline: null, failure: null },
       },
     ],
     ...fields,

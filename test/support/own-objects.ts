@@ -41,6 +41,10 @@ const makers: Record<string, Make> = {
     const path = `/v1/payments/${await ownId(api, 'payments')}/refunds`
     return (await api.call<{ id: string }>('POST', path, { body: {}, key: randomUUID() })).body.id
   },
+  agreements: async (api) => {
+    const body = { card: await ownId(api, 'cards'), usage: 'subscription' }
+    return (await api.call<{ id: string }>('POST', '/v1/agreements', { body })).body.id
+  },
   connections: async (api) => {
     const { body } = await api.call<{ data: { id: string }[] }>('GET', '/v1/connections')
     return body.data[0]!.id
@@ -105,6 +109,7 @@ const makers: Record<string, Make> = {
 
 /** Fields of bodies and queries that hold the id of an object, by its kind. */
 export const idFields: Record<string, string> = {
+  agreement: 'agreements',
   approval: 'approvals',
   card: 'cards',
   connection: 'connections',
@@ -125,7 +130,7 @@ export const plainFields = new Set(
    rows_per_second_max start_at
    created_before from to request_id result after as_of cursor limit origin path_prefix certificate private_key raw_code url
    public_key key_id key_id_header merchant_id consumer_key body sha256 source source_id share
-   recipient_public_key`.split(/\s+/),
+   recipient_public_key description consented_at network_transaction_id transaction_link_id`.split(/\s+/),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()

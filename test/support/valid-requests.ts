@@ -70,6 +70,7 @@ export const knownValues: KnownValues = {
   created_after: fc.constant('2026-01-01T00:00:00Z'),
   start_at: fc.constant('2026-01-01T00:00:00Z'),
   created_before: fc.constant('2049-12-31T23:59:59Z'),
+  consented_at: fc.constant('2026-01-01T00:00:00Z'),
   as_of: fc.constant('2049-12-31T23:59:59Z'),
   from: fc.constant('2026-01-01T00:00:00Z'),
   to: fc.constant('2049-12-31T23:59:59Z'),
@@ -86,6 +87,7 @@ export function validRequest(route: PublicRoute, id: string, known: KnownValues)
           .map(withWholeExpiry)
           .map(withOneSecret)
           .map(withOwnKey)
+          .map(withOneConsent)
           .map(withBodyWhereItMay)
   return fc.record({ path: fc.constant(path), query, body }) as fc.Arbitrary<ValidRequest>
 }
@@ -107,6 +109,17 @@ function withWholeExpiry(body: unknown): unknown {
 function withOwnKey(body: unknown): unknown {
   const { kind } = body as { kind?: unknown }
   return kind === 'fingerprint' || kind === 'wrapping' ? { ...(body as object), kind: 'data' } : body
+}
+
+/** A payment that begins an agreement, or has nothing to do with one. */
+function withOneConsent(body: unknown): unknown {
+  const { amount, initiator, agreement, consent, without_agreement, usage, ...others } = body as Record<
+    string,
+    unknown
+  >
+  if (amount === undefined || others['currency'] === undefined || others['card'] === undefined) return body
+  const begins = ['card_on_file', 'subscription', 'installment', 'unscheduled'].includes(String(usage))
+  return { amount, ...others, ...(begins ? { usage } : {}) }
 }
 
 /** A token's data are of its type: a text, an account by its IBAN, or one in the United States. */
