@@ -10,7 +10,7 @@ import type { AttemptPlan } from '../payments/attempt.ts'
 import { type Ending, settlementOf } from '../payments/machine.ts'
 import { settledPayment } from '../payments/settled-payment.ts'
 import { createPaymentStore } from '../payments/store.ts'
-import { intentOf, newPlan } from '../payments/test-attempts.ts'
+import { chargedCard, intentOf, newPlan } from '../payments/test-attempts.ts'
 import { type ConsentAsked, consentOf } from './consent.ts'
 import { endAgreement, findAgreement } from './queries.ts'
 
@@ -135,7 +135,7 @@ test('a later payment says what its agreement was when it began, however often i
     network_transaction_id: identifier,
     transaction_link_id: linkId,
   }
-  assert.deepEqual(written, { verdict: 'inserted', stored_credential })
+  assert.deepEqual(written, { verdict: 'inserted', card: chargedCard, stored_credential })
   await endAgreement(
     database,
     { ...caller, merchant_id: plan.merchant_id },
