@@ -188,7 +188,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     'writePayments: a settlement',
     'coffer_platform_service',
     (database) => {
-      const entry = { settlement: {}, payment: {} } as never
+      const entry = { settlement: { decline: null }, payment: { amount: 1, attempts: [] } } as never
       return payments.writePayments(database, [{ kind: 'settlement', entry }])
     },
   ],
@@ -196,7 +196,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     'writePayments: the next attempt',
     'coffer_platform_service',
     (database) => {
-      const entry = { settlement: null, plan: newPlan(), payment: {} } as never
+      const entry = { settlement: null, plan: newPlan(), payment: { amount: 1, attempts: [] } } as never
       return payments.writePayments(database, [{ kind: 'next_attempt', entry }])
     },
   ],
@@ -206,7 +206,8 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     (database) => {
       const begins = { usage: 'subscription', consent: {} } as const
       const consent = { agreement_id: 'agr_', stored_credential: null, begins, named: null }
-      const entry = { settlement: {}, payment: { id: 'pay_', agreement: 'agr_' } } as never
+      const payment = { id: 'pay_', agreement: 'agr_', amount: 1, attempts: [] }
+      const entry = { settlement: { decline: null }, payment } as never
       return payments.writePayments(database, [
         { kind: 'intent', entry: intentOf(newPlan(), { consent }) },
         { kind: 'settlement', entry },
