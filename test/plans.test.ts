@@ -19,7 +19,7 @@ import { listPayments } from '../platform/payments/list-queries.ts'
 import * as payments from '../platform/payments/queries.ts'
 import * as paymentReads from '../platform/payments/read-queries.ts'
 import { claimDue } from '../platform/payments/resolver-queries.ts'
-import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
+import { intentOf, newPlan, paymentOf } from '../platform/payments/test-attempts.ts'
 import { lockState, takeSlotStatement } from '../platform/retries/state-queries.ts'
 import * as cardChanges from '../vault/cards/change-queries.ts'
 import { deleteCards } from '../vault/cards/deletion-queries.ts'
@@ -196,7 +196,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     'writePayments: the next attempt',
     'coffer_platform_service',
     (database) => {
-      const entry = { settlement: null, plan: newPlan(), payment: { amount: 1, attempts: [] } } as never
+      const entry = { settlement: null, plan: newPlan(), payment: paymentOf(newPlan()) } as never
       return payments.writePayments(database, [{ kind: 'next_attempt', entry }])
     },
   ],
