@@ -88,6 +88,10 @@ const wholeKey = new RegExp(
 )
 
 const one = [{}] as never
+/** A payment that begins an agreement is written by all the statements there are for one. */
+const begins = {
+  consent: { agreement_id: 'agr_', begins: { usage: 'subscription', consent: {} }, named: null },
+} as never
 const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   [
     'insertCards',
@@ -182,13 +186,13 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   [
     'writePayments: an intent',
     'coffer_platform_service',
-    (database) => payments.writePayments(database, [{ kind: 'intent', entry: intentOf(newPlan()) }]),
+    (database) => payments.writePayments(database, [{ kind: 'intent', entry: intentOf(newPlan(), begins) }]),
   ],
   [
     'writePayments: a settlement',
     'coffer_platform_service',
     (database) => {
-      const entry = { settlement: { decline: null }, payment: { amount: 1, attempts: [] } } as never
+      const entry = { settlement: { decline: null }, payment: { agreement: 'agr_', amount: 1 } } as never
       return payments.writePayments(database, [{ kind: 'settlement', entry }])
     },
   ],
@@ -200,33 +204,16 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
       return payments.writePayments(database, [{ kind: 'next_attempt', entry }])
     },
   ],
-  [
-    'writePayments: the first payment of an agreement, and its settlement',
-    'coffer_platform_service',
-    (database) => {
-      const begins = { usage: 'subscription', consent: {} } as const
-      const consent = { agreement_id: 'agr_', stored_credential: null, begins, named: null }
-      const payment = { id: 'pay_', agreement: 'agr_', amount: 1, attempts: [] }
-      const entry = { settlement: { decline: null }, payment } as never
-      return payments.writePayments(database, [
-        { kind: 'intent', entry: intentOf(newPlan(), { consent }) },
-        { kind: 'settlement', entry },
-      ])
-    },
-  ],
   ['findAgreement', 'coffer_platform_service', (database) => findAgreement(database, 'mer_', 'agr_')],
   [
     'endAgreement',
     'coffer_platform_service',
-    (database) => endAgreement(database, { merchant_id: 'mer_' } as never, 'agr_', new Date()),
+    (database) => endAgreement(database, one[0], 'agr_', new Date()),
   ],
   ...['card_', null].map((card_id): (typeof hot)[number] => [
     `listAgreements of ${card_id}`,
     'coffer_platform_service',
-    (database) => {
-      const filter = { card_id, status: null, before_id: 'agr_~', limit: 10 }
-      return listAgreements(database, 'mer_', filter)
-    },
+    (database) => listAgreements(database, 'mer_', { card_id, status: null, before_id: 'agr_~', limit: 10 }),
   ]),
   [
     'appendEvents of a card that changed',

@@ -6,6 +6,7 @@ import * as governed from '../retries/governed-queries.ts'
 import * as answers from './answer-queries.ts'
 import * as audit from './audited-queries.ts'
 import type { Suspicion } from './card-testing-guard.ts'
+import { findConnection } from './connection-queries.ts'
 import * as lists from './list-queries.ts'
 import type { NextAttempt } from './next-attempt-queries.ts'
 import * as queries from './queries.ts'
@@ -41,7 +42,7 @@ export function createPaymentStore(database: Database) {
 
   return {
     findConnection: (merchantId: string, connectionId: string | null) =>
-      queries.findConnection(database, merchantId, connectionId),
+      findConnection(database, merchantId, connectionId),
     async insertIntent(entry: queries.IntentInsert): Promise<queries.IntentInserted> {
       const written = await writes.add({ kind: 'intent', entry })
       if (written.kind !== 'intent') throw new Error('a payment write got the result of another')

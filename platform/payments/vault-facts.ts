@@ -3,7 +3,7 @@ import { Failure } from '@coffer/core/errors.ts'
 import { isId } from '@coffer/core/ids.ts'
 import type { CardFacts, ConnectionFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
-import type { RouteConnection } from './queries.ts'
+import type { RouteConnection } from './connection-queries.ts'
 
 /** Undefined where there is no such connection; null asks for the oldest active one. */
 export async function connectionInVault(

@@ -1,5 +1,5 @@
 import type { Database } from '@coffer/core/postgres.ts'
-import type { RouteConnection } from '../payments/queries.ts'
+import type { RouteConnection } from '../payments/connection-queries.ts'
 import type { RuleSet } from './rules.ts'
 
 /** What a payment of the merchant is routed by. */

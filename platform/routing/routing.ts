@@ -1,8 +1,8 @@
 /** Which accounts a payment goes through, in order: by the connection it names, else by the merchant's rules. */
 import type { Connector } from '@coffer/core/connector.ts'
 import { Failure } from '@coffer/core/errors.ts'
+import type { RouteConnection } from '../payments/connection-queries.ts'
 import type { NextRoute } from '../payments/next-attempt.ts'
-import type { RouteConnection } from '../payments/queries.ts'
 import type { Payment } from '../payments/schemas.ts'
 import { type BinTable, unknownIssuer } from './bin-table.ts'
 import { type Choice, type ConnectionState, choose, type Facts } from './choose.ts'
