@@ -119,7 +119,8 @@ export type Decline = {
  *
  * - approved: `amount` was authorized, or also captured.
  * - declined: the issuer or PSP refused; nothing moved.
- * - rejected: the PSP did not accept the request; definite, nothing moved.
+ * - rejected: the PSP did not accept the request; definite, nothing moved. `is_config_error`: whoever asked was refused,
+ *   such as by wrong credentials, and so will be all that come after.
  * - pending: accepted, the result comes later.
  * - action_required: the cardholder has to act.
  * - unknown: money may have moved. Never retried blindly, never failed over.
@@ -135,7 +136,7 @@ export type Outcome =
       transaction_link_id: string | null
     }
   | { kind: 'declined'; decline: Decline; psp_reference: string | null }
-  | { kind: 'rejected'; psp_code: string; message: string }
+  | { kind: 'rejected'; psp_code: string; message: string; is_config_error?: true }
   | { kind: 'pending'; psp_reference: string }
   | { kind: 'action_required'; psp_reference: string; redirect_url: string | null }
   | { kind: 'unknown'; cause: string; psp_reference: string | null }
@@ -241,7 +242,7 @@ export type OperationInput = {
  */
 export type OperationOutcome =
   | { kind: 'succeeded'; psp_reference: string }
-  | { kind: 'rejected'; psp_code: string; message: string }
+  | { kind: 'rejected'; psp_code: string; message: string; is_config_error?: true }
   | { kind: 'pending'; psp_reference: string }
   | { kind: 'unknown'; cause: string; psp_reference: string | null }
 

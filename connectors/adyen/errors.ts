@@ -6,6 +6,7 @@
  */
 import { type HttpResponse, type OperationOutcome, parseJsonObject } from '@coffer/core/connector.ts'
 import { identifierAt, type JsonObject, textAt } from '../answer-fields.ts'
+import { refused } from '../refused.ts'
 
 export function unknownOutcome(cause: string, psp_reference: string | null = null) {
   return { kind: 'unknown' as const, cause, psp_reference }
@@ -35,6 +36,5 @@ export function errorOutcome(
   if (code === inProgressCode) return unknownOutcome('in_flight', reference)
   const message = textAt(error, 'message') ?? `the PSP answered ${status}`
   // Adyen's own code for a wrong key is that of anything without a code.
-  const psp_code = status === 401 ? 'unauthorized' : code.slice(0, 100)
-  return { kind: 'rejected', psp_code, message: message.slice(0, 500) }
+  return refused(status, status === 401 ? 'unauthorized' : code, message)
 }

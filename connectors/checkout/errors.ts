@@ -11,6 +11,7 @@ import {
   parseJsonObject,
 } from '@coffer/core/connector.ts'
 import { arrayAt, type JsonObject, textAt } from '../answer-fields.ts'
+import { refused } from '../refused.ts'
 import { declineFromErrorCode } from './declines.ts'
 import { unknownOutcome } from './statuses.ts'
 
@@ -49,19 +50,19 @@ function refusal(response: HttpResponse): Extract<Outcome, { kind: 'rejected' | 
   if (isDuplicate(error)) return unknownOutcome('duplicate_request')
   const code = error.codes[0] ?? error.type ?? refusalCodes[status] ?? `http_${status}`
   const message = `the PSP answered ${status}: ${[error.type, ...error.codes].filter(Boolean).join(', ') || code}`
-  return { kind: 'rejected', psp_code: code.slice(0, 100), message: message.slice(0, 500) }
+  return refused(status, code, message)
 }
 
 export function paymentError(response: HttpResponse): Outcome {
-  const refused = refusal(response)
-  if (refused.kind !== 'rejected' || response.status !== 422) return refused
+  const told = refusal(response)
+  if (told.kind !== 'rejected' || response.status !== 422) return told
   const error: JsonObject | undefined = parseJsonObject(response.body)
   const declines = (arrayAt(error, 'error_codes') ?? []).map((code) => declineFromErrorCode(String(code)))
   // Of several errors each has to be about the card: else it is the request that has to be mended.
   const [decline] = declines
   return decline !== undefined && !declines.includes(undefined)
     ? { kind: 'declined', decline, psp_reference: null }
-    : refused
+    : told
 }
 
 /** An error answer to a capture, a void, a refund or an increment. */

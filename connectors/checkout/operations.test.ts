@@ -88,6 +88,7 @@ test('an error is definite only where Checkout.com refused the request before do
   const theirs = { status: 403, headers: { 'cko-request-id': 'b2f7' }, body: '' }
   assert.deepEqual(capture.response(theirs, input), {
     ...{ kind: 'rejected', psp_code: 'not_allowed', message: 'the PSP answered 403: not_allowed' },
+    is_config_error: true,
   })
 })
 

@@ -11,6 +11,7 @@ import {
   parseJsonObject,
 } from '@coffer/core/connector.ts'
 import { identifierAt, type JsonObject, objectAt, textAt } from '../answer-fields.ts'
+import { refused } from '../refused.ts'
 import { declineFromError } from './declines.ts'
 import { isDuplicate, isLiveIntent, unknownOutcome } from './statuses.ts'
 
@@ -26,7 +27,7 @@ export function rejected(
 ): Extract<Outcome, { kind: 'rejected' }> {
   const code = textAt(error, 'code') ?? textAt(error, 'type') ?? `http_${response.status}`
   const message = textAt(error, 'message') ?? `the PSP answered ${response.status}`
-  return { kind: 'rejected', psp_code: code.slice(0, 100), message: message.slice(0, 500) }
+  return refused(response.status, code, message)
 }
 
 /** Answers by which Stripe refuses a request before doing anything for it. */

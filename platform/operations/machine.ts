@@ -8,7 +8,7 @@
  * `failed` alone, which is said only where provably nothing moved.
  */
 import type { OperationOutcome } from '@coffer/core/connector.ts'
-import type { PaymentFailure } from '../payments/machine.ts'
+import { failureOf, type PaymentFailure } from '../payments/machine.ts'
 
 export const operationKinds = ['capture', 'cancel', 'refund', 'increment'] as const
 export type OperationKind = (typeof operationKinds)[number]
@@ -44,7 +44,7 @@ export function operationSettlementOf(ending: OperationEnding): OperationSettlem
     case 'pending':
       return { ...nothing, state: ending.kind, psp_reference: ending.psp_reference }
     case 'rejected':
-      return { ...nothing, state: 'failed', failure: { code: ending.psp_code, message: ending.message } }
+      return { ...nothing, state: 'failed', failure: failureOf(ending) }
     case 'not_sent':
       return { ...nothing, state: 'failed', failure: { code: 'not_sent', message: ending.message } }
     case 'unknown':

@@ -10,10 +10,12 @@ import { Failure } from '@coffer/core/errors.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
+import type { ConnectionFacts } from '@coffer/core/internal-api.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { type AnswerTarget, createAnswers, firstLookMs, intentTimes } from '../payments/answers.ts'
+import { countConfigError } from '../payments/config-errors.ts'
 import type { Operation } from '../payments/schemas.ts'
 import type { PaymentStore } from '../payments/store.ts'
 import {
@@ -23,7 +25,13 @@ import {
   operationHttpStatusOf,
   operationSettlementOf,
 } from './machine.ts'
-import { idempotencyOperationOf, type OperationPlan } from './queries.ts'
+import {
+  AccountNotKnown,
+  idempotencyOperationOf,
+  type OperationInsert,
+  type OperationInserted,
+  type OperationPlan,
+} from './queries.ts'
 import { runOperation } from './run.ts'
 import type { OperationStore } from './store.ts'
 
@@ -77,8 +85,24 @@ export function createOperations(deps: OperationsDeps) {
       by_hand: null,
     })
     failpoint('platform.operation.after_settle')
+    const { connection_id } = plan.connection
+    countConfigError(deps.log, { psp: plan.psp, connection_id }, settlement.failure)
     // Somebody else has settled it in the meantime: what they wrote is the answer.
     return settled === undefined ? answers.current(answer) : stored(settled)
+  }
+
+  /** The projection of connections may be a moment behind. @throws Failure */
+  async function insertIntent(entry: OperationInsert): Promise<OperationInserted> {
+    try {
+      return await operationStore.insert(entry)
+    } catch (error) {
+      if (!(error instanceof AccountNotKnown)) throw error
+      const { merchant_id } = entry
+      const { settings } = await deps.vault.call<ConnectionFacts>('/internal/connection-facts', {
+        ...{ merchant_id, connection_id: error.connection_id },
+      })
+      return operationStore.insert({ ...entry, settings })
+    }
   }
 
   return {
@@ -105,7 +129,7 @@ export function createOperations(deps: OperationsDeps) {
       })
       failpoint('platform.operation.before_intent')
       const at = deps.clock.now()
-      const intent = await operationStore.insert({
+      const intent = await insertIntent({
         ...caller,
         payment_id: paymentId,
         operation_id: newId('operation', at.getTime()),
@@ -113,6 +137,7 @@ export function createOperations(deps: OperationsDeps) {
         amount_minor: amount === null ? null : BigInt(amount),
         reason,
         final,
+        settings: null,
         connectors: deps.connectors,
         idempotency_key: idempotencyKey,
         body_hmac: bodyHmac(deps.bodyKey, {

@@ -45,6 +45,8 @@ export type OperationInsert = Caller & {
   reason: string | null
   /** Of a capture: null for what is usual at that PSP. */
   final: boolean | null
+  /** As the vault has told, where the projection of its connections was found to be behind. */
+  settings: Record<string, string> | null
   connectors: ReadonlyMap<string, Connector>
   idempotency_key: string
   body_hmac: Buffer
@@ -56,6 +58,15 @@ export type OperationInsert = Caller & {
 export type OperationInserted =
   | { verdict: 'inserted'; plan: OperationPlan; operation: Operation }
   | Earlier<{ operation_id: string }>
+
+/** The payment's connection is not in the projection yet: what its settings are, the vault knows. */
+export class AccountNotKnown extends Error {
+  readonly connection_id: string
+  constructor(connection_id: string) {
+    super('the connection of a payment is not known yet')
+    this.connection_id = connection_id
+  }
+}
 
 type LockedPayment = Holdings & { currency: string; card_id: string }
 
@@ -75,7 +86,7 @@ export function insertOperation(database: Database, entry: OperationInsert): Pro
     const connector = authorized && entry.connectors.get(authorized.psp)
     const account = {
       connection_id: authorized?.connection_id ?? '',
-      settings: authorized?.settings ?? {},
+      settings: settingsOf(authorized, entry),
     }
     const asked = { kind: entry.kind, amount: entry.amount_minor, final: entry.final }
     const permitted = allowed(asked, payment, connector, account)
@@ -103,6 +114,17 @@ export function insertOperation(database: Database, entry: OperationInsert): Pro
     await writeIntent(query, entry, authorized.attempt_id, operation)
     return { verdict: 'inserted', plan, operation }
   })
+}
+
+/** @throws AccountNotKnown */
+function settingsOf(
+  authorized: Authorized | undefined,
+  { settings }: OperationInsert,
+): Record<string, string> {
+  if (authorized === undefined) return {}
+  const known = authorized.settings ?? settings
+  if (known === null) throw new AccountNotKnown(authorized.connection_id)
+  return known
 }
 
 function newOperationOf(plan: OperationPlan, at: Date): Operation {

@@ -47,9 +47,9 @@ export function allowed(
   connector: Pick<Connector, OperationKind> | undefined,
   account: Account,
 ): Allowed {
-  if (connector?.[kind] === undefined) throw notSupported(`The PSP of this payment has no ${kind}.`)
   const isSeveral = capturesSeveral(connector, account)
   refuseStatus(kind, payment, isSeveral)
+  if (connector?.[kind] === undefined) throw notSupported(`The PSP of this payment has no ${kind}.`)
   refuseBesideOthers(kind, payment)
   if (kind === 'cancel') {
     const amount = payment.authorized_minor > 0n ? payment.authorized_minor : payment.amount_minor
@@ -66,8 +66,8 @@ export function allowed(
   return { amount, final: (final ?? !isSeveral) || amount === left }
 }
 
-function capturesSeveral({ capture }: Pick<Connector, 'capture'>, account: Account): boolean {
-  const several = capture?.several ?? false
+function capturesSeveral(connector: Pick<Connector, 'capture'> | undefined, account: Account): boolean {
+  const several = connector?.capture?.several ?? false
   return typeof several === 'boolean' ? several : several(account)
 }
 

@@ -52,6 +52,7 @@ export function insertOf(plan: AttemptPlan, changes: Partial<OperationInsert> = 
     amount_minor: null,
     reason: null,
     final: null,
+    settings: {},
     connectors: new Map([['stripe', connector]]),
     idempotency_key: newId('request'),
     body_hmac: Buffer.alloc(32, 1),

@@ -116,7 +116,9 @@ export async function runAttempt(
   const input = authorizeInputOf(plan)
   const deadlineMs = performance.now() + timeoutMs
   const progress: Progress = { answers: {}, card_version_id: null }
-  for (const step of stepsOf(connector, plan)) {
+  const steps = stepsOf(connector, plan)
+  if (steps.length === 0) return { kind: 'not_sent', message: 'this PSP does not verify cards' }
+  for (const step of steps) {
     const ending = await runStep(deps, connector, plan, step, input, progress, deadlineMs)
     failpoint('platform.attempt.after_step_answer')
     if (ending !== undefined) return ending

@@ -7,6 +7,7 @@ import type { SuccessRates } from '../routing/success-rates.ts'
 import { type Answers, type AnswerTarget, firstLookMs } from './answers.ts'
 import { type AttemptDeps, type AttemptPlan, runAttempt } from './attempt.ts'
 import type { CardTestingGuard, Subject } from './card-testing-guard.ts'
+import { countConfigError } from './config-errors.ts'
 import { type FailOverDeps, goOn } from './fail-over.ts'
 import { type Ending, httpStatusOf, settlementOf, staysOpen } from './machine.ts'
 import type { Payment } from './schemas.ts'
@@ -81,6 +82,7 @@ export function createCarryOut(deps: CarryOutDeps, answers: Answers) {
       const ending = await deps.circuits.run(connection_id, (noteTrouble) =>
         runAttempt({ ...deps, noteTrouble }, route.connector, plan, deps.psp_deadline_ms),
       )
+      countConfigError(deps.log, { psp: route.connector.psp, connection_id }, settlementOf(ending).failure)
       deps.rates.observe(connection_id, plan.card?.brand ?? null, ending)
       const next = await goOn(deps, { plan, payment, ending, routed, index, serialize: answer.serialize })
       if (next === undefined) return settle(plan, payment, ending, answer, subjects)

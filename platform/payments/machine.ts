@@ -6,6 +6,7 @@
  *
  * An attempt that has ended never changes again. `failed` is said only where provably nothing moved.
  */
+import type { Outcome } from '@coffer/core/connector.ts'
 import type { AdvisedDecline, Ending } from '../retries/advice.ts'
 
 export type { Ending } from '../retries/advice.ts'
@@ -131,7 +132,7 @@ export function settlementOf(ending: Ending): Settlement {
         attempt_state: 'rejected',
         payment_status: 'failed',
         event_type: 'payment.failed',
-        failure: { code: ending.psp_code, message: ending.message },
+        failure: failureOf(ending),
       }
     case 'not_sent':
       return {
@@ -171,6 +172,16 @@ export function settlementOf(ending: Ending): Settlement {
       }
   }
 }
+
+/** A PSP that refuses whoever asks has a code of ours: what has to be mended is the connection. */
+export function failureOf(refusal: Extract<Outcome, { kind: 'rejected' }>): PaymentFailure {
+  const { psp_code, message, is_config_error } = refusal
+  return is_config_error === true
+    ? { code: configErrorCode, message: `${psp_code}: ${message}` }
+    : { code: psp_code, message }
+}
+
+export const configErrorCode = 'config_error'
 
 /** Whether there is still something to find out. */
 export function staysOpen({ attempt_state }: Settlement): boolean {
