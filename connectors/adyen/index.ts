@@ -5,31 +5,13 @@ import { cancel } from './cancel.ts'
 import { capture } from './capture.ts'
 import { increment } from './increment.ts'
 import { refund } from './refund.ts'
-import { webhook } from './webhook.ts'
+import { references, webhook } from './webhook.ts'
 
 /**
  * Adyen keeps an idempotency key for at least a week (docs.adyen.com/development-resources/api-idempotency); one hour
  * is for clocks and for what is still on its way.
  */
 const resendHours = 7 * 24 - 1
-
-/** Of an answer, and of a notice's item. */
-const references = [
-  'pspReference',
-  'merchantReference',
-  'additionalData.acquirerReference',
-  'additionalData.authCode',
-  'additionalData.dsTransID',
-  'additionalData.mcBankNetReferenceNumber',
-  'additionalData.networkTxReference',
-  'additionalData.paymentAccountReference',
-  'additionalData.recurring.firstPspReference',
-  'additionalData.recurring.recurringDetailReference',
-  'additionalData.tokenization.storedPaymentMethodId',
-  'additionalData.transactionLinkId',
-  'additionalData.visaTransactionId',
-]
-const item = 'notificationItems.NotificationRequestItem.'
 
 export const connector: Connector = {
   psp: 'adyen',
@@ -41,14 +23,5 @@ export const connector: Connector = {
   increment,
   webhook,
   idempotency_key_lifetime_hours: resendHours,
-  reference_fields: [
-    ...references,
-    'paymentPspReference',
-    'reference',
-    'additionalData.merchantReference',
-    ...references.map((field) => item + field),
-    `${item}originalReference`,
-    `${item}additionalData.hmacSignature`,
-    `${item}additionalData.capturePspReference`,
-  ],
+  reference_fields: [...references, 'paymentPspReference', 'reference', 'additionalData.merchantReference'],
 }

@@ -22,12 +22,37 @@ import { networkIdentifiers } from './statuses.ts'
 /** Adyen sends one item a delivery; what holds more than this is no delivery of its. */
 const itemsMax = 100
 
+/** Fields that hold ids, in an answer as in an item. */
+export const references = [
+  'pspReference',
+  'merchantReference',
+  'additionalData.acquirerReference',
+  'additionalData.authCode',
+  'additionalData.dsTransID',
+  'additionalData.mcBankNetReferenceNumber',
+  'additionalData.networkTxReference',
+  'additionalData.paymentAccountReference',
+  'additionalData.recurring.firstPspReference',
+  'additionalData.recurring.recurringDetailReference',
+  'additionalData.tokenization.storedPaymentMethodId',
+  'additionalData.transactionLinkId',
+  'additionalData.visaTransactionId',
+]
+
+/** The items stand in a list, whose places are in no path. */
+const item = 'notificationItems.NotificationRequestItem.'
+
 export const webhook: Webhook = {
   signatures,
   notices: (request) => itemsOf(request)?.map(noticeOf),
   acknowledgement: '[accepted]',
   // The signature covers no time: a notice that is late is as good as one that is not.
   tolerance_seconds: 0,
+  reference_fields: [
+    ...[...references, 'originalReference'].map((field) => item + field),
+    `${item}additionalData.hmacSignature`,
+    `${item}additionalData.capturePspReference`,
+  ],
 }
 
 /** The items; undefined where one of them lacks what every item has. */
