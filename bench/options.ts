@@ -12,6 +12,7 @@ export type Options = {
   yardsticks: boolean
   /** Undefined measures the scenarios. */
   import_rows: number | undefined
+  batch_rows: number | undefined
   /** Measures the connectors by themselves, instead of the product. */
   transforms: boolean
   json_file: string | undefined
@@ -33,6 +34,7 @@ prints a table.
   --soak SECONDS       afterwards, a mixed load for so long, with memory over time (300 for the memory target)
   --soak-rate N        arrivals a second of that load (default 1000)
   --import ROWS        instead of all that, one import of so many cards (the goal is set for 1000000)
+  --batch ROWS         instead of all that, one batch of so many payments (the goal is set for 1000000)
   --no-yardsticks      leave out the bare server and the insert rate
   --json FILE          write the results there too (always: bench/results/<time>.json)
   --entry FILE         the script that starts the product (default main/cli.ts)
@@ -55,6 +57,7 @@ export function parseOptions(args: string[]): Options | undefined {
       soak: WITH_VALUE,
       'soak-rate': WITH_VALUE,
       import: WITH_VALUE,
+      batch: WITH_VALUE,
       yardsticks: { type: 'boolean', default: true },
       json: WITH_VALUE,
       entry: { type: 'string', default: 'main/cli.ts' },
@@ -82,6 +85,7 @@ export function parseOptions(args: string[]): Options | undefined {
     soak_rate: positive('soak-rate', values['soak-rate'], 1_000),
     yardsticks: values.yardsticks,
     import_rows: values.import === undefined ? undefined : positive('import', values.import, 0),
+    batch_rows: values.batch === undefined ? undefined : positive('batch', values.batch, 0),
     json_file: values.json,
     entry: values.entry,
   }

@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { measureBatch } from './batch.ts'
 import { startGenerator } from './generator.ts'
 import { measureImport } from './import.ts'
 import { describeMachine } from './machine.ts'
@@ -62,6 +63,13 @@ async function runBenchmark(options: Options, cleanup: Cleanup): Promise<void> {
   if (options.import_rows !== undefined) {
     progress.begin('importing')
     const result = await measureImport({ product, pids, client }, options.import_rows)
+    progress.end()
+    console.table(result)
+    return
+  }
+  if (options.batch_rows !== undefined) {
+    progress.begin('charging')
+    const result = await measureBatch({ product, pids, client }, options.batch_rows)
     progress.end()
     console.table(result)
     return
