@@ -8,6 +8,7 @@ import { Type } from 'typebox'
 import { Failure, type Problem } from './errors.ts'
 import { createServer, mount, type TokenCheck } from './http-server.ts'
 import { createLog } from './log.ts'
+import { takeTime } from './unparsed-requests.ts'
 
 const lines: string[] = []
 const log = createLog({ level: 'debug', destination: { write: (line) => lines.push(line) } })
@@ -33,6 +34,29 @@ await mount(
     routes.post('/things', { config, schema: { body, response: { 200: done } } }, async () => ({
       done: true,
     }))
+    routes.register(async (uploads) => {
+      uploads.removeAllContentTypeParsers()
+      uploads.addContentTypeParser('*', (_request, payload, parsed) => parsed(null, payload))
+      const unread = Type.Unsafe<unknown>({})
+      uploads.post(
+        '/unhurried',
+        {
+          config: { ...config, failures: ['request_timeout'] },
+          schema: { body: unread, response: { 200: done } },
+        },
+        async (request, reply) => {
+          reply.header('connection', 'close')
+          const end = takeTime(request.raw, { idle_ms: 300, total_ms: 2_500 })
+          try {
+            for await (const _piece of request.body as AsyncIterable<Buffer>) {
+            }
+            return { done: true }
+          } finally {
+            end()
+          }
+        },
+      )
+    })
     routes.post('/held', { config, schema: { body, response: { 200: done } } }, async () => {
       await new Promise<void>((resolve) => (release = resolve))
       return { done: true }
@@ -185,6 +209,37 @@ test('F-31: a request that comes slowly is answered 408 when its time is over, i
     assert.match(text, /^HTTP\/1\.1 408 Request Timeout\r\n/)
     assert.match(text, /"code":"request_timeout".*"retryable":true/)
   }
+})
+
+test('a body that may take its time is taken, and given up where nothing of it comes or there is no end to it', async () => {
+  const head = `POST /unhurried HTTP/1.1\r\n${json}transfer-encoding: chunked\r\n\r\n`
+  const piece = '4\r\nrow\n\r\n'
+  const slowly = (pieces: number, pauseMs: number, end: string) => {
+    const socket = connect(port, '127.0.0.1')
+    let text = ''
+    socket.setEncoding('latin1').on('error', () => {})
+    socket.on('data', (chunk: string) => (text += chunk))
+    socket.write(head)
+    let left = pieces
+    const sending = setInterval(() => {
+      socket.write(left-- > 0 ? piece : end)
+      if (left < 0) clearInterval(sending)
+    }, pauseMs)
+    return once(socket, 'close').then(() => {
+      clearInterval(sending)
+      return text
+    })
+  }
+  const [whole, still, endless] = await Promise.all([
+    // Longer than other requests may take.
+    slowly(14, 100, '0\r\n\r\n'),
+    slowly(2, 50, ''),
+    slowly(1_000, 50, ''),
+  ])
+  assert.match(whole, /^HTTP\/1\.1 200 .*"done":true/s)
+  assert.doesNotMatch(still, /200/)
+  assert.doesNotMatch(endless, /200/)
+  await assertHealthy()
 })
 
 test('requests that come together are answered in their order', async () => {

@@ -2,10 +2,17 @@
  * What became of rows, gathered for a moment and written together, with how far the batch is by then. One writes at a
  * time, and each write says whether the batch is still to be carried out.
  */
+import { counter } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Counts, StoredBatch } from './batch-queries.ts'
 import type { BatchStatus, VerdictStatus } from './schemas.ts'
 import { mark, type Verdict } from './work-queries.ts'
+
+const rowsTotal = counter(
+  'coffer_payment_batch_rows_total',
+  'Rows of batches that were marked with the first status that they have.',
+  ['status'],
+)
 
 export type Marks = ReturnType<typeof createMarks>
 
@@ -27,6 +34,7 @@ export function createMarks(database: Database, batch: StoredBatch) {
     add(verdict: Verdict) {
       gathered.push(verdict)
       count(verdict.status, 1)
+      rowsTotal.inc({ status: verdict.status })
       rate.count()
     },
     /** Of a row that had another status until now. */
