@@ -34,7 +34,14 @@ function* bodyOf(rows: number, cards: string[]): Generator<Buffer> {
   for (let first = 0; first < rows; first += linesAtOnce) {
     let text = ''
     for (let row = first; row < Math.min(first + linesAtOnce, rows); row++)
-      text += `{"row_id":"invoice-${row}","card":"${cards[row % cards.length]}","amount":${100 + (row % 9_900)},"currency":"EUR","initiator":"merchant","metadata":{"plan":"team"}}\n`
+      text += `${JSON.stringify({
+        row_id: `invoice-${row}`,
+        card: cards[row % cards.length],
+        amount: 100 + (row % 9_900),
+        currency: 'EUR',
+        initiator: 'merchant',
+        metadata: { plan: 'team' },
+      })}\n`
     yield Buffer.from(text)
   }
 }
