@@ -95,6 +95,21 @@ suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
     assert.equal((await operate(payment, 'capture')).status, 409)
   })
 
+  test('a consent given through another PSP is charged here, with what the network called it there', async () => {
+    const stripe = connections.data.find(({ psp }) => psp === 'stripe')!.id
+    const card = await cardOf('5555555555554444')
+    const first = await pay({ card, connection: stripe, usage: 'subscription' })
+    assert.deepEqual([first.status, first.body.status], [201, 'captured'], first.text)
+    const { body } = await pay({ card, initiator: 'merchant', agreement: first.body.agreement })
+    assert.equal(body.status, 'captured')
+    const answer = await fetch(`${simulator}/_sim/adyen/payments/${body.attempts[0]!.psp_reference}`)
+    const asked = (await answer.json()) as Record<string, string>
+    const { networkPaymentReference, ...flags } = asked
+    assert.match(networkPaymentReference ?? '', /^MCC/)
+    const shopper = { shopperReference: card, recurringProcessingModel: 'Subscription' }
+    assert.deepEqual(flags, { shopperInteraction: 'ContAuth', ...shopper })
+  })
+
   test('a cardholder who is sent away to authenticate is told where', async () => {
     const card = await cardOf('5454545454545454')
     const { status, body } = await pay({ card })
@@ -108,6 +123,6 @@ suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
     const asked = { body: { ...body, settings } }
     const { body: made } = await api.call<Connection>('POST', '/v1/connections', asked)
     const failed = (await pay({ connection: made.id })).body
-    assert.deepEqual([failed.status, failed.failure?.code, failed.decline], ['failed', 'unauthorized', null])
+    assert.deepEqual([failed.status, failed.failure?.code, failed.decline], ['failed', 'config_error', null])
   })
 })

@@ -32,6 +32,12 @@ export function registerHappenings(app: FastifyInstance, { state, exchange, now_
   app.get('/_sim/adyen/authenticate/:id', authenticate)
   app.post('/_sim/adyen/authenticate/:id', authenticate)
 
+  /** What a payment's request said of consent and shopper. */
+  app.get<IdParams>('/_sim/adyen/payments/:id', (request, reply) => {
+    const payment = find('payment', request.params.id)
+    return payment === undefined ? notFound(reply, 'no such payment') : reply.send(payment.asked)
+  })
+
   /** A capture or refund that succeeded comes to nothing; so does the capture of a payment that captures by itself. */
   app.post<IdParams>('/_sim/adyen/fail/:id', async (request, reply) => {
     const { id } = request.params

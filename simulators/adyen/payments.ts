@@ -32,6 +32,19 @@ function checkInteraction(call: Call): string {
   return interaction
 }
 
+function askedOf({ body }: Call): Record<string, string> {
+  const said = {
+    shopperInteraction: textOf(body, 'shopperInteraction'),
+    recurringProcessingModel: textOf(body, 'recurringProcessingModel'),
+    shopperReference: textOf(body, 'shopperReference'),
+    networkPaymentReference: textOf(objectOf(body, 'paymentMethod'), 'networkPaymentReference'),
+    transactionLinkId: textOf(objectOf(body, 'additionalData'), 'transactionLinkId'),
+  }
+  return Object.fromEntries(
+    Object.entries(said).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  )
+}
+
 /** What a request can ask the test environment to do wrong. */
 function requestedError(code: string | undefined): 'none' | 'after' {
   if (code === undefined) return 'none'
@@ -46,8 +59,7 @@ function prepare(call: Call) {
   const { amount, currency } = amountOf(body)
   const reference = textOf(body, 'reference')
   if (reference === undefined || reference.length > 80) throw missing('reference')
-  const return_url = textOf(body, 'returnUrl')
-  if (return_url === undefined) throw new AdyenError(422, '14_030', 'Return URL is missing.')
+  if (textOf(body, 'returnUrl') === undefined) throw new AdyenError(422, '14_030', 'Return URL is missing.')
   const interaction = checkInteraction(call)
   const card = readCard(call)
   const more = objectOf(body, 'additionalData')
@@ -68,7 +80,7 @@ function prepare(call: Call) {
         account: call.account,
         merchant_account: call.merchant_account,
         created_ms: now_ms,
-        ...{ reference, card, currency, return_url },
+        ...{ reference, card, currency, asked: askedOf(call) },
         ...{ authorized: amount, captured: 0, refunded: 0 },
         capture: isManual ? 'manual' : 'automatic',
         result: 'redirected',

@@ -34,7 +34,8 @@ export type Payment = {
   is_pre_authorized: boolean
   network_tx_reference: string | null
   transaction_link_id: string | null
-  return_url: string
+  /** What the request said of consent and shopper, for whoever checks that it was said right. */
+  asked: Record<string, string>
   /** Of the request that made it, for the ledger. */
   idempotency_key: string | null
 }
