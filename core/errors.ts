@@ -28,6 +28,11 @@ export const failures = {
     title: 'The API key is missing, unknown, expired or revoked.',
     retryable: false,
   },
+  webhook_signature_invalid: {
+    status: 401,
+    title: 'No connection of that id takes a webhook with this signature.',
+    retryable: false,
+  },
   forbidden: {
     status: 403,
     title: 'The API key does not have the scope this operation needs.',

@@ -51,6 +51,9 @@ export const failpoints = [
   'platform.batch.after_begin',
   'platform.batch.after_charge',
   'platform.batch.after_mark',
+  'platform.webhook.after_store',
+  'platform.webhook.after_claim',
+  'platform.webhook.after_settle',
   'platform.sequencer.before_append',
   'platform.sequencer.after_append',
 ] as const

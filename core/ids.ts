@@ -15,6 +15,8 @@ export const idPrefixes = {
   attempt: 'att_',
   operation: 'op_',
   agreement: 'agr_',
+  pspWebhook: 'pwh_',
+  dispute: 'dsp_',
   event: 'evt_',
   audit: 'aud_',
   apiKey: 'key_',

@@ -11,6 +11,7 @@ import { createInternalClient, type InternalClient } from '@coffer/core/internal
 import type { Log } from '@coffer/core/log.ts'
 import { type OutboxEvent, startOutboxAge, takeFromOutbox } from '@coffer/core/outbox.ts'
 import { type Database, openDatabase } from '@coffer/core/postgres.ts'
+import { createLimiter } from '@coffer/core/rate-limits.ts'
 import type { Role } from '@coffer/core/role.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import { type Agreements, createAgreements } from './agreements/agreements.ts'
@@ -37,6 +38,9 @@ import { createCircuits } from './routing/circuits.ts'
 import { findCardKind, findRouting } from './routing/queries.ts'
 import { createRouting } from './routing/routing.ts'
 import { createSuccessRates } from './routing/success-rates.ts'
+import { createWebhookReceiver, type WebhookReceiver } from './psp-webhooks/receive.ts'
+import * as webhookRoutes from './psp-webhooks/routes.ts'
+import { startWebhookWorker } from './psp-webhooks/worker.ts'
 
 export const settings = {
   PLATFORM_DATABASE_URL: secret("PostgreSQL address of the platform's own database, service login"),
@@ -60,6 +64,16 @@ export const settings = {
     fallback: 10_000,
   }),
   PLATFORM_BIN_TABLE: binTableSetting,
+  RATE_LIMIT_PSP_WEBHOOKS: integer('webhooks a second about one connection; 0 for no limit', {
+    min: 0,
+    max: 1_000_000,
+    fallback: 500,
+  }),
+  PSP_WEBHOOK_BODIES_KEPT_DAYS: integer('days until the text of a webhook is removed', {
+    min: 1,
+    max: 3_650,
+    fallback: 30,
+  }),
   CARD_TESTING_DECLINED_CARDS_MAX: integer('different cards declined in ten minutes; 0 for no guard', {
     min: 0,
     max: 1_000_000,
@@ -90,6 +104,7 @@ export function publicRoutes(parts: {
   batches: Batches
   agreements: Agreements
   byHand: ResolveByHandDeps
+  receiver: WebhookReceiver
   database: Database
   vault: InternalClient
   access: InternalClient
@@ -100,6 +115,7 @@ export function publicRoutes(parts: {
     await operationRoutes.publicRoutes(parts.operations)(server)
     await batchRoutes.publicRoutes(parts.batches)(server)
     await agreementRoutes.publicRoutes(parts.agreements)(server)
+    await webhookRoutes.publicRoutes(parts)(server)
     await eventRoutes.publicRoutes(parts.database)(server)
     await auditRoutes.publicRoutes(parts)(server)
   }
@@ -172,6 +188,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
   })
   const agreements = createAgreements({ ...answering, database })
   const resolver = startResolver({ ...shared, relayDatabase, serialize: JSON.stringify })
+  const receiver = createWebhookReceiver({
+    ...{ ...shared, database, relayDatabase },
+    limiter: createLimiter(config.RATE_LIMIT_PSP_WEBHOOKS, () => performance.now()),
+  })
+  const webhookWorker = startWebhookWorker({
+    ...{ ...shared, database, relayDatabase },
+    body_kept_days: config.PSP_WEBHOOK_BODIES_KEPT_DAYS,
+  })
   const takeFromVault = async (acknowledged: string[], limit: number) => {
     const { events } = await vault.call<{ events: OutboxEvent[] }>('/internal/outbox/take', {
       acknowledged,
@@ -211,6 +235,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       batches,
       agreements,
       byHand: shared,
+      receiver,
       database,
       vault,
       access: access.internal,
@@ -226,6 +251,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await payments.drain()
       await operations.drain()
       await resolver.stop()
+      await webhookWorker.stop()
       await store.drain()
       await operationStore.drain()
       await sequencer.stop()

@@ -49,6 +49,7 @@ test('a payment right after the start, with a card kept just now, is captured', 
     decline: null,
     failure: null,
     operations: [],
+    disputes: [],
   })
   const [attempt, ...more] = attempts
   assert.deepEqual(more, [])

@@ -140,6 +140,7 @@ function newOperationOf(plan: OperationPlan, at: Date): Operation {
     psp_reference: null,
     failure: null,
     parked: false,
+    reversed: false,
     created_at: at.toISOString(),
     updated_at: at.toISOString(),
   }

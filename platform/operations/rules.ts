@@ -139,3 +139,13 @@ export function released(kind: OperationKind, amount: bigint, payment: Holdings)
   if (kind === 'cancel') return { ...payment, cancel_reserved: false }
   return reserved(kind, { amount: -amount, final: false }, payment)
 }
+
+/** What a success leaves that its PSP has taken back. */
+export function reversed(kind: 'capture' | 'refund', amount: bigint, payment: Holdings): Holdings {
+  if (kind === 'refund') return { ...payment, refund_reserved_minor: payment.refund_reserved_minor - amount }
+  return {
+    ...payment,
+    captured_minor: payment.captured_minor - amount,
+    capture_reserved_minor: payment.capture_reserved_minor - amount,
+  }
+}

@@ -7,13 +7,7 @@ import { auditResolution, type ResolvedBy } from '../payments/audited-queries.ts
 import { findPaymentWithin } from '../payments/read-queries.ts'
 import type { Operation } from '../payments/schemas.ts'
 import { type OperationSettlement, openOperationStates } from './machine.ts'
-import {
-  hold,
-  idempotencyOperationOf,
-  lockPayment,
-  type OperationKey,
-  type OperationPlan,
-} from './queries.ts'
+import { hold, idempotencyOperationOf, lockPayment, type OperationPlan } from './queries.ts'
 import { operationRules, released, succeeded } from './rules.ts'
 
 export type OperationSettle = {
@@ -95,9 +89,9 @@ async function addEntry(query: Query, plan: OperationPlan, at: Date): Promise<vo
   })
 }
 
-async function tell(
+export async function tell(
   query: Query,
-  { merchant_id }: OperationKey,
+  { merchant_id }: { merchant_id: string },
   at: Date,
   type: string,
   objectId: string,

@@ -92,6 +92,7 @@ export function newPaymentOf(
       },
     ],
     operations: [],
+    disputes: [],
     created_at: at,
     updated_at: at,
   }

@@ -10,7 +10,7 @@ import { chargeOf } from '../retries/governor.ts'
 import { countDeclined, freeSlot, toldOf } from '../retries/state-queries.ts'
 import type { Earlier } from './answers.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
-import { openStates, type Settlement } from './machine.ts'
+import { type AttemptState, openStates, type Settlement } from './machine.ts'
 import { type NextAttempt, nextAttemptStatement } from './next-attempt-queries.ts'
 import type { Payment } from './schemas.ts'
 
@@ -285,7 +285,7 @@ const settleText = `
     select $15, $1, 'payment.late_success', $3, $17::text::json, $5::timestamptz
     where $4 = 'approved' and not exists (select from changed) and exists (
       select from attempts
-      where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state <> 'approved')
+      where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state <> all ('{approved,action_required}'))
   ), answered as (
     update idempotency_records set response_status = $18, response_body = $17
     where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $19 and object_id = $3
@@ -295,7 +295,11 @@ const settleText = `
   )
   select exists (select from changed) as changed`
 
-export function settleStatement(entry: SettlementUpdate): Statement {
+/** @param from the states in which the attempt may still be settled. */
+export function settleStatement(
+  entry: SettlementUpdate,
+  from: readonly AttemptState[] = openStates,
+): Statement {
   const { settlement, payment } = entry
   const told = toldOf(settlement.decline, chargeOf(payment, entry.card), new Date(payment.updated_at))
   return {
@@ -322,7 +326,7 @@ export function settleStatement(entry: SettlementUpdate): Statement {
       entry.response_status,
       entry.idempotency_key,
       // As a parameter: written out, the states would let the planner take the index of live attempts instead.
-      openStates,
+      from,
       told.initiator,
       told.holds,
       told.expires_after_seconds,

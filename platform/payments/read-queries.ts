@@ -4,7 +4,7 @@ import { columnsOf, merchantsOf } from '@coffer/core/rows.ts'
 import type { AttemptPlan } from './attempt.ts'
 import type { AttemptState } from './machine.ts'
 import { chargedCardOf } from './queries.ts'
-import type { Payment } from './schemas.ts'
+import type { Dispute, Payment } from './schemas.ts'
 
 export type PaymentKey = { merchant_id: string; payment_id: string }
 
@@ -20,6 +20,7 @@ export type PaymentRow = Omit<
   | 'agreement'
   | 'attempts'
   | 'operations'
+  | 'disputes'
   | 'created_at'
   | 'updated_at'
 > & {
@@ -32,6 +33,7 @@ export type PaymentRow = Omit<
   agreement_id: string | null
   attempts: Payment['attempts']
   operations: Payment['operations'] | null
+  disputes: Payment['disputes'] | null
   created_at: Date
   updated_at: Date
 }
@@ -43,13 +45,21 @@ const isParked = '(parked_at is not null and resolve_at is not null)'
 const operationJson = `json_build_object('id', operation_id, 'object', kind, 'payment', operations.payment_id,
       'status', state, 'amount', operations.amount_minor, 'currency', payments.currency, 'reason', reason, 'final', final,
       'psp_reference', psp_reference, 'failure', operations.failure, 'parked', ${isParked},
+      'reversed', reversed_at is not null,
       'created_at', operations.created_at, 'updated_at', operations.updated_at)`
+
+/** Everything shown of a dispute; `disputes` is in scope. */
+export const disputeJson = `json_build_object('id', dispute_id, 'object', 'dispute', 'payment', disputes.payment_id,
+      'connection', disputes.connection_id, 'status', disputes.status, 'amount', disputes.amount_minor,
+      'amount_charged_back', charged_back_minor, 'currency', disputes.currency, 'reason', disputes.reason,
+      'psp_reference', disputes.psp_reference, 'created_at', disputes.created_at, 'updated_at', disputes.updated_at)`
 
 /** Everything shown of a payment; `payments` is in scope. */
 export const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
   payments.card_id, payments.capture, payments.initiator, payments.agreement_id,
   payments.stored_credential ->> 'usage' as usage, payments.reference, payments.metadata, payments.routing,
-  payments.decline, payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations`
+  payments.decline, payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations,
+  disputed.disputes`
 export const paymentSides = `
   cross join lateral (
     select coalesce(sum(amount_minor) filter (where kind = 'authorization'), 0)::bigint as amount_authorized,
@@ -68,7 +78,11 @@ export const paymentSides = `
   cross join lateral (
     select json_agg(${operationJson} order by operation_id) as operations
     from operations
-    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) done`
+    where merchant_id = payments.merchant_id and payment_id = payments.payment_id) done
+  cross join lateral (
+    select json_agg(${disputeJson} order by dispute_id) as disputes
+    from disputes
+    where disputes.payment_id = payments.payment_id and disputes.merchant_id = payments.merchant_id) disputed`
 
 function findStatement(keys: PaymentKey[]): Statement {
   return {
@@ -126,10 +140,18 @@ export function paymentOf(row: PaymentRow): Payment {
       created_at: isoTime(operation.created_at),
       updated_at: isoTime(operation.updated_at),
     })),
+    disputes: (row.disputes ?? []).map(disputeOf),
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
   }
 }
+
+/** As it comes from `disputeJson`. */
+export const disputeOf = (dispute: Dispute): Dispute => ({
+  ...dispute,
+  created_at: isoTime(dispute.created_at),
+  updated_at: isoTime(dispute.updated_at),
+})
 
 export type PlanRow = { plan: AttemptPlan; psp: string; state: AttemptState; created_at: Date }
 

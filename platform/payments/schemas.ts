@@ -1,6 +1,12 @@
 /** The wire shape of a payment. */
 
-import { credentialUsages, declineActions, declineReasons, refundReasons } from '@coffer/core/connector.ts'
+import {
+  credentialUsages,
+  declineActions,
+  declineReasons,
+  disputeStages,
+  refundReasons,
+} from '@coffer/core/connector.ts'
 import { idPattern } from '@coffer/core/ids.ts'
 import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
@@ -111,10 +117,30 @@ export const operation = Type.Object({
   psp_reference: orNull(Type.String()),
   failure,
   parked,
+  reversed: Type.Boolean({ description: 'It had succeeded, and its PSP has taken it back.' }),
   created_at: Type.String(),
   updated_at: Type.String(),
 })
 export type Operation = Static<typeof operation>
+
+/** A cardholder's objection to a payment, as far as its PSP has told. */
+export const dispute = Type.Object({
+  id: Type.String({ pattern: idPattern('dispute') }),
+  object: Type.Literal('dispute'),
+  payment: Type.String({ pattern: idPattern('payment') }),
+  connection: Type.String(),
+  status: Type.Enum([...disputeStages]),
+  amount: orNull(Type.Integer()),
+  amount_charged_back: Type.Integer({
+    description: 'What the PSP has taken back because of it, in minor units.',
+  }),
+  currency: orNull(Type.String()),
+  reason: orNull(Type.String()),
+  psp_reference: Type.String(),
+  created_at: Type.String(),
+  updated_at: Type.String(),
+})
+export type Dispute = Static<typeof dispute>
 
 export const payment = Type.Object({
   id: Type.String({ pattern: idPattern('payment') }),
@@ -145,6 +171,7 @@ export const payment = Type.Object({
   failure,
   attempts: Type.Array(attempt),
   operations: Type.Array(operation),
+  disputes: Type.Array(dispute),
   created_at: Type.String(),
   updated_at: Type.String(),
 })

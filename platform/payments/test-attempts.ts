@@ -68,6 +68,7 @@ export function paymentOf(plan: AttemptPlan, at: string = new Date().toISOString
       },
     ],
     operations: [],
+    disputes: [],
     created_at: at,
     updated_at: at,
   }

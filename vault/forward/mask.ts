@@ -3,19 +3,13 @@
  * groups them, and whatever else looks like a card number in a field the connector does not declare as a
  * reference (one random 15-digit reference in ten passes the Luhn check).
  */
-import { looksLikeCardNumber, maskCardNumbers } from '@coffer/core/card-number-detector.ts'
-import type { JsonValue } from '@coffer/core/connector.ts'
-import { parseJsonObject } from '@coffer/core/connector.ts'
+import { maskCardNumbersInJson } from '@coffer/core/masked-json.ts'
 
 export type SentSecrets = { number?: string; cvc?: string; secret?: string }
 
 export function maskAnswer(body: string, sent: SentSecrets, referenceFields: readonly string[]): string {
   const exact = maskSent(sent.number === undefined ? body : numberAsText(body, sent.number), sent)
-  if (!looksLikeCardNumber(exact)) return exact
-  const answer = parseJsonObject(exact)
-  return answer === undefined
-    ? maskCardNumbers(exact)
-    : JSON.stringify(maskFields(answer, '', new Set(referenceFields)))
+  return maskCardNumbersInJson(exact, referenceFields)
 }
 
 /** A JSON number that is the card number becomes a string, which a mask may stand in. */
@@ -54,18 +48,4 @@ function inAnyGrouping(number: string): RegExp {
 /** In quotes, as a form's field or between tags. */
 function wholeValue(text: string): RegExp {
   return new RegExp(`(?<=["=>])${text}(?=["&<]|$)`, 'g')
-}
-
-function maskFields(value: JsonValue, path: string, references: ReadonlySet<string>): JsonValue {
-  if (references.has(path)) return value
-  if (typeof value === 'string') return maskCardNumbers(value)
-  if (typeof value === 'number') return looksLikeCardNumber(String(value)) ? '[card number]' : value
-  if (Array.isArray(value)) return value.map((item) => maskFields(item, path, references))
-  if (value === null || typeof value !== 'object') return value
-  return Object.fromEntries(
-    Object.entries(value).map(([name, member]) => [
-      maskCardNumbers(name),
-      maskFields(member, path === '' ? name : `${path}.${name}`, references),
-    ]),
-  )
 }

@@ -1,0 +1,94 @@
+/** What a notice about an attempt makes of it: exactly what the same words in an answer would have made. */
+import type { WebhookNotice } from '@coffer/core/connector.ts'
+import type { Database } from '@coffer/core/postgres.ts'
+import { lockPayment } from '../operations/queries.ts'
+import { tell } from '../operations/settle-queries.ts'
+import { believable } from '../payments/attempt.ts'
+import { type Ending, settlementOf } from '../payments/machine.ts'
+import { settledPayment } from '../payments/payments.ts'
+import { type SettlementUpdate, settleStatement } from '../payments/queries.ts'
+import { findPaymentWithin } from '../payments/read-queries.ts'
+import { endingOf } from '../retries/advice.ts'
+import { addNetworkTransaction, findToldAttempt, type StoredWebhook, type ToldAttempt } from './queries.ts'
+import { type Done, notYet, type SettlingDeps } from './settling.ts'
+
+type AttemptNotice = Extract<WebhookNotice, { about: 'attempt' }>
+
+export async function settleAttempt(
+  deps: SettlingDeps,
+  webhook: StoredWebhook,
+  notice: AttemptNotice,
+): Promise<Done> {
+  const attempt = await findToldAttempt(deps.database, webhook, notice.attempt_id)
+  if (attempt === undefined) return { result: 'unmatched', payment_id: null }
+  const done = (result: Done['result']): Done => ({ result, payment_id: attempt.payment_id })
+  const { outcome } = notice
+  // Neither ends anything: the answer, or the resolver, tells more.
+  if (outcome.kind === 'unknown' || outcome.kind === 'pending') return done('known')
+  if (attempt.state === 'approved') return done(await compareApproved(deps, webhook, attempt, notice))
+  const isEnded = ['declined', 'rejected', 'not_sent'].includes(attempt.state)
+  if (isEnded && outcome.kind !== 'approved') return done('known')
+  if (attempt.state === 'action_required' && outcome.kind === 'action_required') return done('known')
+  // What follows from a refusal, another attempt perhaps, is decided where the answer is waited for.
+  if (attempt.state === 'sending' && outcome.kind !== 'approved') throw notYet('its answer is waited for')
+
+  const key = { merchant_id: webhook.merchant_id, ...attempt }
+  const found = await deps.store.findPlan(key)
+  const payment = await deps.store.get(webhook.merchant_id, attempt.payment_id)
+  if (found === undefined || payment === undefined) throw new Error('the payment of an attempt is missing')
+  const { plan } = found
+  const told = believable(plan, outcome)
+  if (told.kind === 'unknown') return done('contradicts')
+  const now = deps.clock.now()
+  const ending: Ending = endingOf(told, plan.card?.brand ?? null, now)
+  const settled = settledPayment(payment, ending, now, attempt.attempt_id)
+  const entry: SettlementUpdate = {
+    ...plan,
+    settlement: settlementOf(ending),
+    payment: settled,
+    idempotency_key: null,
+    response_status: 200,
+    response_body: JSON.stringify(settled),
+    resolve_after_ms: null,
+  }
+  if (attempt.state === 'action_required') return done(await completeAction(deps.database, entry))
+  const isChanged = await deps.store.settle(entry)
+  if (isEnded) return done('late')
+  // Somebody else was quicker; by now it may be in a state in which this says more.
+  if (!isChanged) throw notYet('it was settled meanwhile')
+  return done('settled')
+}
+
+async function compareApproved(
+  deps: SettlingDeps,
+  { merchant_id }: StoredWebhook,
+  attempt: ToldAttempt,
+  { outcome }: AttemptNotice,
+): Promise<Done['result']> {
+  // An authorization that has run out, or was canceled at the PSP, is told as an attempt that came to nothing.
+  if (outcome.kind !== 'approved') return outcome.kind === 'declined' ? 'contradicts' : 'known'
+  const { network_transaction_id } = outcome
+  if (attempt.network_transaction_id === null && network_transaction_id !== null)
+    await addNetworkTransaction(deps.database, merchant_id, attempt, network_transaction_id)
+  return 'known'
+}
+
+/**
+ * Ends the wait for a cardholder, while the payment's row is locked: of a cancel and this, one comes first. A success
+ * after a cancel is told as `payment.late_success`.
+ */
+function completeAction(database: Database, entry: SettlementUpdate): Promise<Done['result']> {
+  return database.transaction([entry.merchant_id], async (query) => {
+    const payment = await lockPayment(query, entry)
+    if (payment?.cancel_reserved === true && payment.status === 'requires_action')
+      throw notYet('it is being canceled')
+    if (payment?.status === 'requires_action') {
+      const [row] = await query<{ changed: boolean }>(settleStatement(entry, ['action_required']))
+      return row?.changed === true ? 'settled' : 'known'
+    }
+    if (payment?.status !== 'canceled' || entry.settlement.attempt_state !== 'approved') return 'known'
+    const now = await findPaymentWithin(query, entry)
+    await tell(query, entry, new Date(entry.payment.updated_at), 'payment.late_success', now.id, now)
+    return 'late'
+  })
+}
