@@ -48,6 +48,7 @@ export async function startAll(listen: Listen): Promise<void> {
       host: listen.host,
       port: listen.port,
       simulator_urls: config.COFFER_SIMULATOR_URLS,
+      are_webhooks_on: config.COFFER_SIMULATOR_WEBHOOKS === 'on',
       failpoint: config.COFFER_FAILPOINT === '' ? undefined : config.COFFER_FAILPOINT,
       role_settings: givenSettings(config),
       drain_ms: config.COFFER_DRAIN_MS,

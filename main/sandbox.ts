@@ -20,6 +20,8 @@ export type SandboxOptions = {
   port: number
   /** Where simulators run, by PSP, if not in this process. */
   simulator_urls: Record<string, string> | undefined
+  /** Whether those of this process tell by webhooks what they execute. */
+  are_webhooks_on: boolean
   failpoint: string | undefined
   /** What the roles are set to beside what a sandbox finds out by itself. */
   role_settings: Record<string, string>
@@ -63,7 +65,8 @@ export async function startSandbox(
     const serving = await serveRoles(directory, postgres, secrets, { ...options, role_settings }, log)
     stops.push(serving.stop)
     const secretKey = secrets.environment['FIRST_SECRET_KEY']!
-    const connect = () => ensureConnections(serving.url, secretKey, simulators)
+    const areWebhooksOn = options.are_webhooks_on && options.simulator_urls === undefined
+    const connect = () => ensureConnections(serving.url, secretKey, simulators, areWebhooksOn)
     const is_sealed = role_settings['VAULT_KEY_PROVIDER'] === 'shamir'
     if (is_sealed) stops.push(onceItSucceeds(connect).stop)
     else await connect()
@@ -164,6 +167,7 @@ async function ensureConnections(
   apiUrl: string,
   secretKey: string,
   simulators: ConnectedSimulator[],
+  areWebhooksOn: boolean,
 ): Promise<void> {
   const call = async (method: 'GET' | 'POST' | 'PATCH', path: string, body?: object) => {
     const answer = await request(`${apiUrl}${path}`, {
@@ -173,17 +177,33 @@ async function ensureConnections(
     })
     const text = await answer.body.text()
     if (answer.statusCode >= 300) throw new Error(`${method} ${path} answered ${answer.statusCode}: ${text}`)
-    return JSON.parse(text) as { data: { id: string; name: string; base_url: string }[] }
+    return JSON.parse(text)
   }
-  const { data } = await call('GET', '/v1/connections')
+  type Listed = { id: string; name: string; base_url: string; has_webhook_secret: boolean }
+  const { data }: { data: Listed[] } = await call('GET', '/v1/connections')
   // One after the other: the oldest is charged where none is named.
   for (const { psp, url, account } of simulators) {
     const { name, secret, webhook_secret, settings } = account
     const known = data.find((connection) => connection.name === name)
-    if (known === undefined)
-      await call('POST', '/v1/connections', { psp, name, base_url: url, secret, webhook_secret, settings })
-    else if (known.base_url !== url) await call('PATCH', `/v1/connections/${known.id}`, { base_url: url })
+    const change = {
+      ...(known?.base_url !== url && { base_url: url }),
+      ...(!known?.has_webhook_secret && { webhook_secret }),
+    }
+    const wish = { psp, name, base_url: url, secret, webhook_secret, settings }
+    const { id }: Listed = known ?? (await call('POST', '/v1/connections', wish))
+    if (known !== undefined && Object.keys(change).length > 0)
+      await call('PATCH', `/v1/connections/${id}`, change)
+    if (areWebhooksOn) await tellByWebhooks(url, `${apiUrl}/v1/psp_webhooks/${id}`, webhook_secret)
   }
+}
+
+/** Has a simulator send its webhooks there, as one does in the PSP's dashboard. */
+async function tellByWebhooks(simulatorUrl: string, url: string, secret: string): Promise<void> {
+  const body = JSON.stringify({ url, secret })
+  const answer = await request(`${simulatorUrl}/_sim/webhooks`, { method: 'PUT', body })
+  const text = await answer.body.text()
+  // A PSP that sends none refuses.
+  if (answer.statusCode >= 500) throw new Error(`PUT /_sim/webhooks answered ${answer.statusCode}: ${text}`)
 }
 
 function freePort(): Promise<number> {

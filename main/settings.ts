@@ -74,6 +74,11 @@ export const sandboxSettings = {
   ...everyProcess,
   COFFER_MODE: oneOf('a sandbox is never for real cards', ['sandbox'], 'sandbox'),
   COFFER_SIMULATOR_URLS: namedUrls('PSP simulators that run elsewhere'),
+  COFFER_SIMULATOR_WEBHOOKS: oneOf(
+    'whether the sandbox has its simulators send webhooks',
+    ['on', 'off'],
+    'on',
+  ),
   ...handedOnSettings,
 }
 

@@ -32,15 +32,15 @@ import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
 import { createPaymentStore } from './payments/store.ts'
 import { cardInVault, connectionInVault } from './payments/vault-facts.ts'
+import { createWebhookReceiver, type WebhookReceiver } from './psp-webhooks/receive.ts'
+import * as webhookRoutes from './psp-webhooks/routes.ts'
+import { startWebhookWorker } from './psp-webhooks/worker.ts'
 import { startStateExpiry } from './retries/expiry.ts'
 import { binTableSetting } from './routing/bin-table.ts'
 import { createCircuits } from './routing/circuits.ts'
 import { findCardKind, findRouting } from './routing/queries.ts'
 import { createRouting } from './routing/routing.ts'
 import { createSuccessRates } from './routing/success-rates.ts'
-import { createWebhookReceiver, type WebhookReceiver } from './psp-webhooks/receive.ts'
-import * as webhookRoutes from './psp-webhooks/routes.ts'
-import { startWebhookWorker } from './psp-webhooks/worker.ts'
 
 export const settings = {
   PLATFORM_DATABASE_URL: secret("PostgreSQL address of the platform's own database, service login"),

@@ -10,7 +10,10 @@ import { disputeList, disputeListQuery, webhookList, webhookListQuery } from './
 type Parts = { receiver: WebhookReceiver; database: Database }
 
 export const bodyBytesMax = 1024 * 1024
-const bytes = Type.Unsafe<unknown>({ type: 'string', format: 'binary' })
+/** Under a name that no request carries: bytes are held against no schema. */
+const anyBytes = {
+  content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } },
+}
 /** Behind every id there can be. */
 const beyond = { psp_webhook: 'pwh_~', dispute: 'dsp_~' }
 
@@ -42,7 +45,7 @@ function receivingRoute(server: Server, parts: Parts): void {
           description:
             'Answered with what the PSP wants to hear once all in it is durable, also where it came before.',
           params: Type.Object({ connection: Type.String({ maxLength: 100 }) }),
-          body: { content: { 'application/json': { schema: bytes } } } as never,
+          body: anyBytes as never,
           response: { 200: Type.String() },
         },
       },

@@ -112,6 +112,8 @@ export async function startProduct(scope: Scope, options: StartOptions = {}): Pr
   if (options.is_first_start !== true) copyDataTemplate(data_directory)
   const command = runCommand(scope, ['start', ...(options.args ?? ['--port', 'auto'])], {
     COFFER_DATA_DIR: data_directory,
+    // What becomes of a payment without them is what most tests are about; those of webhooks turn them on.
+    COFFER_SIMULATOR_WEBHOOKS: 'off',
     ...options.environment,
   })
   await printed(command, 'Stop with Ctrl-C.')
