@@ -49,6 +49,12 @@ async function post(body: string, header: string | undefined, url = address): Pr
 const signatureOf = (payload: string, options: { secret?: string; timestamp?: number } = {}) =>
   stripe.webhooks.generateTestHeaderString({ payload, secret, ...options })
 
+// A new connection is known here once its event has come.
+await eventually(async () => {
+  const body = eventText('evt_first')
+  return (await post(body, signatureOf(body))).status === 200
+})
+
 test('SEC-25: what is not signed by the PSP, now, over these bytes, is refused alike and leaves nothing', async () => {
   const body = eventText('evt_refused')
   const good = signatureOf(body)
@@ -75,7 +81,10 @@ test('SEC-25: what is not signed by the PSP, now, over these bytes, is refused a
   })
   assert.equal(new Set(problems).size, 1, [...new Set(problems)].join('\n'))
   assert.match(problems[0]!, /401.*webhook_signature_invalid/)
-  assert.deepEqual(await listed(), [])
+  assert.deepEqual(
+    (await listed()).map(({ event_id }) => event_id),
+    ['evt_first'],
+  )
 })
 
 test('a notice is taken once, its card numbers are not kept, and what is not understood is', async () => {
@@ -89,13 +98,14 @@ test('a notice is taken once, its card numbers are not kept, and what is not und
   assert.equal((await post(unreadable, signatureOf(unreadable))).status, 200)
   const all = await eventually(async () => {
     const found = await listed('&status=carried_out')
-    return found.length === 2 && found
+    return found.length === 3 && found
   })
   assert.deepEqual(
     all.map(({ type, result, payment }) => [type, result, payment]),
     [
       ['unreadable', 'kept', null],
       ['note [card number]', 'kept', null],
+      ['payout.paid', 'kept', null],
     ],
   )
   const large = eventText(`evt_${'x'.repeat(1024 * 1024)}`)

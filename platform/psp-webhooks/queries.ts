@@ -178,21 +178,6 @@ export async function findToldAttempt(
   return rows[0]
 }
 
-/** The answer told of the charge, the notice what the network calls it. */
-export async function addNetworkTransaction(
-  database: Database,
-  merchantId: string,
-  { payment_id, attempt_id }: ToldAttempt,
-  networkTransactionId: string,
-): Promise<void> {
-  await database.commit([merchantId], {
-    name: 'add_network_transaction',
-    text: `update attempts set network_transaction_id = $4
-           where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and network_transaction_id is null`,
-    values: [merchantId, payment_id, attempt_id, networkTransactionId],
-  })
-}
-
 /** By our id where the PSP hands it back, else by its own; undefined where that names none, or more than one. */
 export async function findToldOperation(
   database: Database,

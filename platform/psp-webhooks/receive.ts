@@ -53,7 +53,9 @@ export function createWebhookReceiver(deps: WebhookReceiverDeps) {
     const now = performance.now()
     if (cached !== undefined && now - cached.at_ms < cacheMs) return cached.found
     const found = findWebhookConnection(deps.relayDatabase, connectionId)
-    found.catch(() => known.delete(connectionId))
+    const forget = () => known.delete(connectionId)
+    // One that is not there yet is asked for anew: its event may be a moment behind.
+    found.then((connection) => connection === undefined && forget(), forget)
     if (known.size >= cachedMax) known.clear()
     known.set(connectionId, { at_ms: now, found })
     return found

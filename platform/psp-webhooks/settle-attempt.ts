@@ -1,6 +1,7 @@
 /** What a notice about an attempt makes of it: exactly what the same words in an answer would have made. */
 import type { WebhookNotice } from '@coffer/core/connector.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import { settleStatements } from '../agreements/settle-queries.ts'
 import { lockPayment } from '../operations/queries.ts'
 import { tell } from '../operations/settle-queries.ts'
 import { believable } from '../payments/attempt.ts'
@@ -9,7 +10,7 @@ import { type SettlementUpdate, settleStatement } from '../payments/queries.ts'
 import { findPaymentWithin } from '../payments/read-queries.ts'
 import { settledPayment } from '../payments/settled-payment.ts'
 import { endingOf } from '../retries/advice.ts'
-import { addNetworkTransaction, findToldAttempt, type StoredWebhook, type ToldAttempt } from './queries.ts'
+import { findToldAttempt, type StoredWebhook, type ToldAttempt } from './queries.ts'
 import { type Done, notYet, type SettlingDeps } from './settling.ts'
 
 type AttemptNotice = Extract<WebhookNotice, { about: 'attempt' }>
@@ -69,8 +70,27 @@ async function compareApproved(
   if (outcome.kind !== 'approved') return outcome.kind === 'declined' ? 'contradicts' : 'known'
   const { network_transaction_id } = outcome
   if (attempt.network_transaction_id === null && network_transaction_id !== null)
-    await addNetworkTransaction(deps.database, merchant_id, attempt, network_transaction_id)
+    await addNetworkTransaction(deps, merchant_id, attempt, network_transaction_id)
   return 'known'
+}
+
+/** The answer told of the charge, the notice what the network calls it: what later payments of an agreement name. */
+async function addNetworkTransaction(
+  { database, store }: SettlingDeps,
+  merchantId: string,
+  { payment_id, attempt_id }: ToldAttempt,
+  networkTransactionId: string,
+): Promise<void> {
+  const payment = await store.get(merchantId, payment_id)
+  if (payment === undefined) throw new Error('the payment of an attempt is missing')
+  const add = {
+    name: 'add_network_transaction',
+    text: `update attempts set network_transaction_id = $4
+           where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and network_transaction_id is null`,
+    values: [merchantId, payment_id, attempt_id, networkTransactionId],
+  }
+  const agreement = settleStatements([{ merchant_id: merchantId, payment }])
+  await database.commitAll([merchantId], [add, ...agreement])
 }
 
 /**
@@ -84,7 +104,9 @@ function completeAction(database: Database, entry: SettlementUpdate): Promise<Do
       throw notYet('it is being canceled')
     if (payment?.status === 'requires_action') {
       const [row] = await query<{ changed: boolean }>(settleStatement(entry, ['action_required']))
-      return row?.changed === true ? 'settled' : 'known'
+      if (row?.changed !== true) return 'known'
+      for (const statement of settleStatements([entry])) await query(statement)
+      return 'settled'
     }
     if (payment?.status !== 'canceled' || entry.settlement.attempt_state !== 'approved') return 'known'
     const now = await findPaymentWithin(query, entry)
