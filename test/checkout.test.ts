@@ -123,7 +123,8 @@ suite('Checkout.com', { concurrency: true, timeout: 20_000 }, () => {
     const wrong = { psp: 'checkout', name: 'Wrong', base_url: simulator, secret }
     const { body: made } = await api.call<Connection>('POST', '/v1/connections', { body: wrong })
     const { status, body } = await pay({ connection: made.id })
-    assert.deepEqual([status, body.status, body.failure?.code], [201, 'failed', 'unauthorized'])
+    assert.deepEqual([status, body.status, body.failure?.code], [201, 'failed', 'config_error'])
+    assert.match(body.failure!.message, /^unauthorized: /)
     assert.equal(body.decline, null)
   })
 })

@@ -65,7 +65,13 @@ export function paymentError(response: HttpResponse): Outcome {
     : told
 }
 
-/** An error answer to a capture, a void, a refund or an increment. */
+/**
+ * An error answer to a capture, a void, a refund or an increment. By 403 Checkout.com says there that the payment's state
+ * does not allow it, and nothing of who asks.
+ */
 export function operationError(response: HttpResponse): OperationOutcome {
-  return refusal(response)
+  const told = refusal(response)
+  if (told.kind !== 'rejected' || response.status !== 403) return told
+  const { kind, psp_code, message } = told
+  return { kind, psp_code, message }
 }

@@ -88,8 +88,9 @@ test('an error is definite only where Checkout.com refused the request before do
   const theirs = { status: 403, headers: { 'cko-request-id': 'b2f7' }, body: '' }
   assert.deepEqual(capture.response(theirs, input), {
     ...{ kind: 'rejected', psp_code: 'not_allowed', message: 'the PSP answered 403: not_allowed' },
-    is_config_error: true,
   })
+  const unauthorized = capture.response({ ...theirs, status: 401 }, input)
+  assert.ok(unauthorized.kind === 'rejected' && unauthorized.is_config_error)
 })
 
 test('an increment is told at once', () => {
