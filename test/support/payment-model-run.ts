@@ -21,6 +21,8 @@ export type ModelRun = {
   /** No new sequence is begun later; what was not run is said. */
   time_limit_ms: number
   diagnostic(message: string): void
+  /** When no command is under way any more. */
+  afterCommands?(): Promise<void>
 }
 
 /** @throws as fast-check does: with the seed, the path and the shortest sequence that shows what is broken. */
@@ -54,6 +56,7 @@ export async function runPaymentModel(product: Checked, merchant: Merchant, run:
     fc.assert(property, { ...each, seed: seed + index }),
   )
   await Promise.all(workers)
+  await run.afterCommands?.()
   await untilSettled(product, merchant)
   const seen = describeChecked(await checkEverything(product, merchant))
   if (!run.is_killed) assert.deepEqual(merchant.refusals, [], 'an answer said that it is our fault')
