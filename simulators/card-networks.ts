@@ -1,5 +1,5 @@
 /** What all PSPs' simulators know of the card networks. */
-import { digits, randomText, upperCase } from './random-text.ts'
+import { digits, lowerCase, randomText, upperCase } from './random-text.ts'
 
 export type Brand = 'visa' | 'mastercard' | 'amex' | 'discover' | 'diners' | 'jcb' | 'unionpay' | 'unknown'
 
@@ -30,6 +30,9 @@ export function isCardNumber(number: string): boolean {
 }
 
 export const newAuthorizationCode = () => randomText(6, digits)
+
+/** Mastercard's, which names the first payment of an agreement beside the other identifier. */
+export const newTransactionLinkId = () => randomText(22, `${digits}${lowerCase}${upperCase}-_`)
 
 /** Mastercard's is a code and a date, the others' have 15 digits. */
 export function newNetworkTransactionId(brand: Brand, now_ms: number): string {

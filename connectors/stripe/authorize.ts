@@ -2,6 +2,7 @@
 import {
   type AuthorizeInput,
   type Continue,
+  type HttpRequest,
   type HttpResponse,
   type Outcome,
   parseJsonObject,
@@ -11,10 +12,11 @@ import {
 import { identifierAt, textAt } from '../answer-fields.ts'
 import { plainText } from '../plain-text.ts'
 import { stripeAmount } from './amounts.ts'
-import { writeHeaders } from './credentials.ts'
+import { readHeaders, writeHeaders } from './credentials.ts'
 import { declineFromError } from './declines.ts'
 import { moneyStepError, rejected, stripeError } from './errors.ts'
 import { intentOutcome, unknownOutcome } from './statuses.ts'
+import { storedCredentialForm } from './stored-credential.ts'
 
 /** The longest metadata value Stripe takes. */
 const metadataLengthMax = 500
@@ -27,23 +29,34 @@ export const createPaymentMethod: Step<AuthorizeInput> = {
   name: 'payment_methods',
   moves_money: false,
   resendable_without_cvc: false,
-  request: (input, context) => ({
-    method: 'POST',
-    path: '/v1/payment_methods',
-    headers: writeHeaders(context),
-    body: {
-      form: [
-        ['type', 'card'],
-        ['card[number]', '{{card.number}}'],
-        ['card[exp_month]', '{{card.exp_month}}'],
-        ['card[exp_year]', '{{card.exp_year}}'],
-        ...cvcOf(input),
-        ['billing_details[name]', '{{card.cardholder_name?}}'],
-      ],
-    },
-  }),
+  request: (input, context) =>
+    input.psp_token === null ? sendCard(input, context) : lookAtKept(input.psp_token),
   response: paymentMethodResponse,
 }
+
+const sendCard = (input: AuthorizeInput, context: StepContext): HttpRequest => ({
+  method: 'POST',
+  path: '/v1/payment_methods',
+  headers: writeHeaders(context),
+  body: {
+    form: [
+      ['type', 'card'],
+      ['card[number]', '{{card.number}}'],
+      ['card[exp_month]', '{{card.exp_month}}'],
+      ['card[exp_year]', '{{card.exp_year}}'],
+      ...cvcOf(input),
+      ['billing_details[name]', '{{card.cardholder_name?}}'],
+    ],
+  },
+})
+
+/** A PaymentMethod that Stripe holds already, and the customer it belongs to. */
+const lookAtKept = (token: string): HttpRequest => ({
+  method: 'GET',
+  path: `/v1/payment_methods/${encodeURIComponent(token)}`,
+  headers: readHeaders(),
+  body: null,
+})
 
 /** Only a cardholder who is there has just given one. */
 function cvcOf({ initiator }: AuthorizeInput): [string, string][] {
@@ -61,7 +74,8 @@ function paymentMethodResponse(response: HttpResponse, input: AuthorizeInput): O
     const answer = parseJsonObject(response.body)
     const payment_method = identifierAt(answer, 'id')
     if (textAt(answer, 'object') === 'payment_method' && payment_method !== undefined) {
-      return { kind: 'continue', answers: { payment_method } }
+      const customer = identifierAt(answer, 'customer')
+      return { kind: 'continue', answers: { payment_method, ...(customer !== undefined && { customer }) } }
     }
     return rejected(response, undefined)
   }
@@ -107,8 +121,10 @@ function intentForm(input: AuthorizeInput, context: StepContext): [string, strin
     ['transfer_group', input.attempt_id],
     ['expand[0]', 'latest_charge'],
   ]
+  const customer = context.answers['customer']
+  if (customer !== undefined) form.push(['customer', customer])
   if (input.capture === 'manual') form.push(...holdOptions(context))
-  if (input.initiator === 'merchant') form.push(['off_session', 'true'])
+  form.push(...storedCredentialForm(input, context))
   if (input.merchant_reference !== null && input.merchant_reference !== '') {
     form.push(['metadata[merchant_reference]', plainText(input.merchant_reference, metadataLengthMax)])
   }

@@ -17,6 +17,11 @@ function readSecretKey(authorization: string | undefined): string {
   throw refuse('You did not provide an API key. Provide it in a header: Authorization: Bearer sk_test_KEY.')
 }
 
+const exempting = 'mit_'
+
+/** Whether the account may tell the network's identifiers of earlier payments: those whose name begins with `mit`. */
+export const mayExempt = (account: string): boolean => account.startsWith(exempting)
+
 /**
  * `sk_test_ACCOUNT_anything`: several keys of one account share what stands before the next underscore;
  * without one, each key is an account of its own. Only a digest of it is kept.
@@ -35,7 +40,7 @@ export function accountReader(
     const [, name] = /^[sr]k_test_([^_]+)/.exec(key) ?? []
     if (name === undefined || key.length > 500)
       throw refuse('Invalid API Key provided; the simulator takes any that begins with sk_test_.')
-    const account = digest(`account ${name}`).slice(0, 10)
+    const account = (name.startsWith('mit') ? exempting : '') + digest(`account ${name}`).slice(0, 10)
     if (accounts.size >= accountsMax) accounts.clear()
     accounts.set(authorization!, account)
     return account

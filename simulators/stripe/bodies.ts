@@ -128,7 +128,7 @@ function chargeCard(charge: Charge, method: PaymentMethod, options: IntentOption
     overcapture: { maximum_amount_capturable: charge.amount, status: 'unavailable' },
     regulated_status: 'unregulated',
     three_d_secure: null,
-    transaction_link_id: null,
+    transaction_link_id: charge.transaction_link_id ?? null,
     wallet: null,
   }
 }
@@ -218,7 +218,13 @@ export function intentBody(
     next_action: nextAction(state, intent),
     payment_method: expandedMethod(intent, expand, methodOf),
     payment_method_options: {
-      card: { installments: null, mandate_options: null, network: null, request_three_d_secure: 'automatic' },
+      card: {
+        ...{ installments: null, mandate_options: null, network: null, request_three_d_secure: 'automatic' },
+        ...(options.stored_credential_transaction_type && {
+          stored_credential_transaction_type: options.stored_credential_transaction_type,
+        }),
+        ...(options.mit_exemption && { mit_exemption: options.mit_exemption }),
+      },
     },
     payment_method_types: ['card'],
     processing: null,

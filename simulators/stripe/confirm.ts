@@ -1,6 +1,6 @@
 /** The attempt to charge a payment intent's card: what the issuer answers, and what becomes of the intent. */
 
-import { newAuthorizationCode, newNetworkTransactionId } from '../card-networks.ts'
+import { newAuthorizationCode, newNetworkTransactionId, newTransactionLinkId } from '../card-networks.ts'
 import { intentBody, paymentMethodBody } from './bodies.ts'
 import { answerWith, type Call, type StripeExecution } from './call.ts'
 import { declineFields } from './declines.ts'
@@ -80,6 +80,7 @@ function approved(
     captured: !manual,
     amount_captured,
     network_transaction_id: newNetworkTransactionId(method.brand, at.now_ms),
+    ...(method.brand === 'mastercard' && { transaction_link_id: newTransactionLinkId() }),
     authorization_code: newAuthorizationCode(),
   }
   return {

@@ -1,4 +1,5 @@
 /** What a request to `/v1/payment_intents` asks for, read and checked. */
+import { mayExempt } from './account.ts'
 import type { Call } from './call.ts'
 import { missingParameter, StripeError } from './errors.ts'
 import { ownCopy } from './form.ts'
@@ -65,7 +66,7 @@ const plainOptions = [
   'transfer_group',
 ] as const
 
-export function readOptions({ parameters }: Call): IntentOptions {
+export function readOptions({ parameters, account }: Call): IntentOptions {
   const options: IntentOptions = {}
   const capture_method = parameters.oneOf('capture_method', ['automatic', 'automatic_async', 'manual'])
   const confirmation_method = parameters.oneOf('confirmation_method', ['automatic', 'manual'])
@@ -82,6 +83,7 @@ export function readOptions({ parameters }: Call): IntentOptions {
     const asked = parameters.oneOf(`payment_method_options[card][request_${name}]`, values)
     if (asked) options[`request_${name}`] = asked
   }
+  Object.assign(options, readExemption(parameters, account))
   const types = parameters.list('payment_method_types')
   if (types.length > 0 && !types.includes('card')) {
     throw new StripeError(400, {
@@ -90,6 +92,37 @@ export function readOptions({ parameters }: Call): IntentOptions {
     })
   }
   return options
+}
+
+const transactionTypes = [
+  'setup_on_session',
+  'setup_off_session_recurring',
+  'setup_off_session_unscheduled',
+  'stored_on_session',
+  'stored_off_session_recurring',
+  'stored_off_session_unscheduled',
+] as const
+
+/** For an account that is not enabled for it, Stripe does not know these parameters. */
+function readExemption(parameters: Call['parameters'], account: string): IntentOptions {
+  const at = (name: string) => `payment_method_options[card][${name}]`
+  for (const name of ['mit_exemption', 'stored_credential_transaction_type'])
+    if (parameters.has(at(name)) && !mayExempt(account))
+      throw new StripeError(400, {
+        code: 'parameter_unknown',
+        param: at(name),
+        message: `Received unknown parameter: ${at(name)}`,
+      })
+  const type = parameters.oneOf(at('stored_credential_transaction_type'), transactionTypes)
+  const network_transaction_id = parameters.text(`${at('mit_exemption')}[network_transaction_id]`)
+  const claim = parameters.boolean(`${at('mit_exemption')}[claim_without_transaction_id]`)
+  return {
+    ...(type && { stored_credential_transaction_type: type }),
+    ...(network_transaction_id && {
+      mit_exemption: { network_transaction_id: ownCopy(network_transaction_id) },
+    }),
+    ...(claim && { mit_exemption: { claim_without_transaction_id: true } }),
+  }
 }
 
 type MethodChoice = { id: string | undefined; card: CardInput | undefined }

@@ -66,6 +66,9 @@ export type IntentOptions = {
   /** Whether a hold may grow, or be captured in parts: asked for at the authorization. */
   request_incremental_authorization?: 'if_available' | 'never'
   request_multicapture?: 'if_available' | 'never'
+  /** Of accounts that may tell the network's identifiers of earlier payments. */
+  stored_credential_transaction_type?: string
+  mit_exemption?: { network_transaction_id: string } | { claim_without_transaction_id: true }
 }
 
 export type SetupIntent = {
@@ -98,6 +101,8 @@ export type Charge = {
   amount_captured: number
   amount_refunded: number
   network_transaction_id: string | null
+  /** Absent where the network has none. */
+  transaction_link_id?: string
   authorization_code: string | null
   /** Of the request that made it, for the ledger. */
   idempotency_key: string | null
