@@ -40,6 +40,7 @@ function* bodyOf(rows: number, cards: string[]): Generator<Buffer> {
         amount: 100 + (row % 9_900),
         currency: 'EUR',
         initiator: 'merchant',
+        without_agreement: true,
         metadata: { plan: 'team' },
       })}\n`
     yield Buffer.from(text)
