@@ -31,16 +31,14 @@ import type { ResolveByHandDeps } from './payments/resolve-by-hand.ts'
 import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
 import { createPaymentStore } from './payments/store.ts'
-import { cardInVault, connectionInVault } from './payments/vault-facts.ts'
+import { connectionInVault } from './payments/vault-facts.ts'
 import { createWebhookReceiver, type WebhookReceiver } from './psp-webhooks/receive.ts'
 import * as webhookRoutes from './psp-webhooks/routes.ts'
 import { startWebhookWorker } from './psp-webhooks/worker.ts'
 import { startStateExpiry } from './retries/expiry.ts'
 import { binTableSetting } from './routing/bin-table.ts'
-import { createCircuits } from './routing/circuits.ts'
-import { findCardKind, findRouting } from './routing/queries.ts'
-import { createRouting } from './routing/routing.ts'
-import { createSuccessRates } from './routing/success-rates.ts'
+import { createRoutingParts, type RoutingParts } from './routing/parts.ts'
+import * as routingRoutes from './routing/routes.ts'
 
 export const settings = {
   PLATFORM_DATABASE_URL: secret("PostgreSQL address of the platform's own database, service login"),
@@ -101,6 +99,7 @@ export function check(config: ConfigOf<typeof settings>): string[] {
 export function publicRoutes(parts: {
   payments: Payments
   operations: Operations
+  routing: RoutingParts
   batches: Batches
   agreements: Agreements
   byHand: ResolveByHandDeps
@@ -113,6 +112,7 @@ export function publicRoutes(parts: {
   return async (server) => {
     await paymentRoutes.publicRoutes(parts.payments, parts.byHand)(server)
     await operationRoutes.publicRoutes(parts.operations)(server)
+    await routingRoutes.publicRoutes(parts.routing)(server)
     await batchRoutes.publicRoutes(parts.batches)(server)
     await agreementRoutes.publicRoutes(parts.agreements)(server)
     await webhookRoutes.publicRoutes(parts)(server)
@@ -155,26 +155,18 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     answer_deadline_ms: config.ANSWER_DEADLINE_MS,
   }
   const guard = createCardTestingGuard(config.CARD_TESTING_DECLINED_CARDS_MAX, systemClock)
-  const circuits = createCircuits({
-    retry_after_ms: config.CIRCUIT_RETRY_AFTER_MS,
-    clock: systemClock,
-  })
-  const rates = createSuccessRates(systemClock)
   // The projection of the vault's events may be a moment behind.
   const findConnection = async (merchantId: string, connectionId: string | null) =>
     (await store.findConnection(merchantId, connectionId)) ??
     connectionInVault(vault, merchantId, connectionId)
-  const routing = createRouting({
+  const routing = createRoutingParts({
+    ...shared,
+    database,
     findConnection,
-    findRouting: (merchantId) => findRouting(database, merchantId),
-    findCardKind: async (merchantId, cardId) =>
-      (await findCardKind(database, merchantId, cardId)) ?? cardInVault(vault, merchantId, cardId),
-    connectors,
-    circuits,
-    rates,
+    circuit_retry_after_ms: config.CIRCUIT_RETRY_AFTER_MS,
     bins: config.PLATFORM_BIN_TABLE,
   })
-  const payments = createPayments({ ...answering, guard, routing, circuits, rates })
+  const payments = createPayments({ ...answering, ...routing, guard })
   const operations = createOperations(answering)
   const batches = createBatches({ ...answering, database, findConnection })
   const batchWorker = startBatchWorker({
@@ -232,6 +224,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     publicRoutes: publicRoutes({
       payments,
       operations,
+      routing,
       batches,
       agreements,
       byHand: shared,

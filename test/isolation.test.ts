@@ -76,6 +76,9 @@ function cellsOf(route: PublicRoute, ownPath: string): Cell[] {
   return cells
 }
 
+/** The connections of a routing rule: in routing.test.ts. The card of a payment that is thought of is only hashed. */
+const triedElsewhere = new Set(['connection', 'card'])
+
 /** Of objects within the body, too: there the matrix knows no ids yet. */
 const deepTextFields = (schema: Schema | undefined): string[] =>
   Object.values(schema?.properties ?? {})
@@ -92,7 +95,9 @@ test('the matrix knows of every text field whether it holds an id', () => {
   const fields = new Set(routes.flatMap(({ body, query }) => [...textFields(body), ...textFields(query)]))
   const unknown = [...fields].filter((field) => !(field in idFields) && !plainFields.has(field))
   assert.deepEqual(unknown, [], 'say in test/support/own-objects.ts what these fields hold')
-  const deep = routes.flatMap(({ body }) => deepTextFields(body)).filter((field) => !plainFields.has(field))
+  const deep = routes
+    .flatMap(({ body }) => deepTextFields(body))
+    .filter((field) => !plainFields.has(field) && !triedElsewhere.has(field))
   assert.deepEqual(deep, [], 'the matrix fills no ids within objects yet')
   const paths = routes.filter(({ url }) => url.includes('/:'))
   assert.ok(paths.every(({ url }) => kindInPath(url) !== undefined))

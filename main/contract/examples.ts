@@ -63,6 +63,7 @@ const values: Values = {
   failure: null,
   from: '2026-11-22T00:00:00.000Z',
   initiator: 'customer',
+  issuer_country: 'DE',
   last4: '4242',
   last_replaced_at: null,
   last_used_at: '2026-11-22T12:00:00.000Z',

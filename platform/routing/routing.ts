@@ -32,8 +32,14 @@ export type Asked = Omit<Facts, 'brand' | 'bin' | 'issuer_country' | 'funding'> 
   connection: string | null
 }
 
+/** Null asks for the oldest active one. */
+export type FindConnection = (
+  merchantId: string,
+  connectionId: string | null,
+) => Promise<RouteConnection | undefined>
+
 export type RoutingDeps = {
-  findConnection(merchantId: string, connectionId: string | null): Promise<RouteConnection | undefined>
+  findConnection: FindConnection
   findRouting(merchantId: string): Promise<MerchantRouting>
   findCardKind(merchantId: string, cardId: string): Promise<CardKind | undefined>
   connectors: ReadonlyMap<string, Connector>
@@ -105,16 +111,29 @@ export function createRouting(deps: RoutingDeps) {
     return { ...asked, brand: card?.brand ?? null, bin, issuer_country, funding }
   }
 
-  /** How connections are at this moment, to whom this process sends. */
-  function statesOf(connections: ReadonlyMap<string, RouteConnection>, brand: string | null) {
-    return (connectionId: string): ConnectionState | undefined => {
+  type States = (connectionId: string) => ConnectionState | undefined
+
+  /** As connections are when nothing is the matter with them. */
+  function wellStatesOf(connections: ReadonlyMap<string, RouteConnection>): States {
+    return (connectionId) => {
       const connection = connections.get(connectionId)
       if (connection === undefined || !deps.connectors.has(connection.psp)) return undefined
-      return {
-        status: connection.status,
-        circuit: deps.circuits.isOpen(connectionId) ? 'open' : 'closed',
-        success_rate: deps.rates.of(connectionId, brand),
-      }
+      return { status: connection.status, circuit: 'closed', success_rate: 1 }
+    }
+  }
+
+  /** As this process finds them at this moment. */
+  function statesOf(connections: ReadonlyMap<string, RouteConnection>, brand: string | null): States {
+    const well = wellStatesOf(connections)
+    return (connectionId) => {
+      const state = well(connectionId)
+      return (
+        state && {
+          ...state,
+          circuit: deps.circuits.isOpen(connectionId) ? 'open' : 'closed',
+          success_rate: deps.rates.of(connectionId, brand),
+        }
+      )
     }
   }
 
@@ -136,6 +155,7 @@ export function createRouting(deps: RoutingDeps) {
   return {
     factsOf,
     statesOf,
+    wellStatesOf,
 
     /** @throws Failure connection_not_found, connection_disabled */
     async route(merchantId: string, asked: Asked): Promise<Routed> {

@@ -113,9 +113,17 @@ const rule = Type.Object(
 export type Rule = Static<typeof rule>
 export type Route = Pick<Rule, 'use' | 'order' | 'failover' | 'failover_on'>
 
+const ruleExample = {
+  name: 'German debit cards',
+  when: { issuer_country: ['DE'], funding: ['debit'], currency: ['EUR'] },
+  use: [{ connection: 'con_01kaqv3h5gd7m2xw9tbe4n8s6y' }, { connection: 'con_01kaqv3h5gd7m2xw9tbe4n8s6z' }],
+  failover: true,
+}
+
 const defaultRoute = Type.Object(route, {
   additionalProperties: false,
   description: "Where no rule matches; without it, the merchant's oldest active connection.",
+  examples: [{ use: ruleExample.use }],
 })
 
 /** The name under which the route without a rule is told. */
@@ -123,7 +131,11 @@ export const defaultName = 'default'
 
 export const ruleSet = Type.Object(
   {
-    rules: Type.Array(rule, { maxItems: rulesMax, description: 'The first that matches decides.' }),
+    rules: Type.Array(rule, {
+      maxItems: rulesMax,
+      description: 'The first that matches decides.',
+      examples: [[ruleExample]],
+    }),
     default: Type.Optional(orNull(defaultRoute)),
   },
   { additionalProperties: false },

@@ -39,6 +39,8 @@ export function createSuccessRates(clock: Clock) {
       seen.set(name, { approved: approved * keptOfEach + isApproved, all: all * keptOfEach + 1, at_ms })
     },
 
+    isKnown: (connectionId: string, brand: string) => seen.has(nameOf(connectionId, brand)),
+
     /** From 0 to 1. Of a connection that nothing is known of 1, so that something becomes known. */
     of(connectionId: string, brand: string | null): number {
       const { approved, all } = now(nameOf(connectionId, brand))

@@ -133,7 +133,8 @@ function withoutNull(schema: Schema): Schema {
 }
 
 function brokenList(schema: Schema, put: Put): Broken[] {
-  const inside = put('holds an object', [{}])
+  // What an object lacks would be named by its own place.
+  const inside = schema.items?.type === 'object' ? put('holds a list', [[]]) : put('holds an object', [{}])
   const found = [{ ...inside, param: `${inside.param}.0` }]
   return (schema.minItems ?? 0) > 0 ? [...found, put('is empty', [])] : found
 }

@@ -124,7 +124,7 @@ export const idFields: Record<string, string> = {
 
 /** Text fields that hold no id of ours: the merchant's own words, card data, and places in a list. */
 export const plainFields = new Set(
-  `object_id issuer subject number cvc cardholder_name iban routing_number account_number
+  `object_id issuer issuer_country bin subject number cvc cardholder_name iban routing_number account_number
    holder_name value line1 line2 city region state postal_code country phone email customer currency
    reference reason note psp psp_reference name owner base_url secret webhook_secret action actor expires_at created_after
    rows_per_second_max start_at
@@ -170,13 +170,17 @@ export async function ownValues(api: Api, routes: PublicRoute[]): Promise<KnownV
   // A forward goes where this merchant's may go.
   if (fields.has('url')) await ownId(api, 'forward')
   // An address that this merchant's connection has already: payments go on working whoever changes it.
-  const { body } = await api.call<{ data: { base_url: string }[] }>('GET', '/v1/connections')
+  const { body } = await api.call<{ data: { id: string; base_url: string }[] }>('GET', '/v1/connections')
   const cards = fc.constant([await ownId(api, 'cards')])
-  const { base_url } = body.data[0]!
+  const { base_url, id: connection } = body.data[0]!
+  // Rules that send payments where they would go without.
+  const use = [{ connection }]
   return {
     ...knownValues,
     ...Object.fromEntries(ids),
     cards,
+    rules: fc.constant([{ name: 'Shop', when: { metadata: { shop: '1' } }, use }]),
+    use: fc.constant(use),
     base_url: fc.constant(base_url),
     url: fc.constant(`${base_url}/_sim/faults`),
   }

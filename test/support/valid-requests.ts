@@ -150,8 +150,7 @@ function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<u
   const isChoice =
     own !== undefined &&
     schema.anyOf?.some((each) => each.const === fc.sample(own, { seed: 1, numRuns: 1 })[0])
-  const isKnown = isChoice || ['string', 'integer', 'boolean', 'array', 'object'].includes(schema.type ?? '')
-  if (own !== undefined && isKnown) return own
+  if (own !== undefined && (isChoice || isOfType(own, schema.type))) return own
   if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map((each) => valueFor(each, known, name)))
   switch (schema.type) {
     case 'string':
@@ -177,6 +176,14 @@ function valueFor(schema: Schema, known: KnownValues, name = ''): fc.Arbitrary<u
     default:
       return fc.constant('anything')
   }
+}
+
+/** One name may stand for a text here and for a list there. */
+function isOfType(own: fc.Arbitrary<unknown>, type: string | undefined): boolean {
+  const [value] = fc.sample(own, { seed: 1, numRuns: 1 })
+  if (Array.isArray(value)) return type === 'array'
+  if (value === null) return type !== undefined
+  return type === (typeof value === 'number' ? 'integer' : typeof value)
 }
 
 function objectOf(schema: Schema, known: KnownValues): fc.Arbitrary<unknown> {
