@@ -8,9 +8,10 @@ import { after, suite, test } from 'node:test'
 import type { Operation, Payment } from '@coffer/platform/payments/schemas.ts'
 import type { LedgerRow } from '@coffer/simulators/control.ts'
 import { firstApi } from './support/api.ts'
-import { startProduct } from './support/product.ts'
+import { eventually, startProduct } from './support/product.ts'
 
-const product = await startProduct({ after }, { environment: { PSP_DEADLINE_MS: '1500' } })
+const environment = { PSP_DEADLINE_MS: '1500', COFFER_SIMULATOR_WEBHOOKS: 'on' }
+const product = await startProduct({ after }, { environment })
 const api = firstApi(product)
 const simulator = product.sandbox.simulators['adyen']!
 type Connection = { id: string; psp: string }
@@ -29,16 +30,40 @@ const visa = await cardOf('4111111145551142')
 const pay = (fields: object = {}) =>
   api.createPayment({ connection, card: visa, amount: 1000, currency: 'EUR', ...fields })
 
-const operate = ({ id }: Payment, kind: string, body: object = {}) =>
-  api.call<Operation>('POST', `/v1/payments/${id}/${kind}`, { body, key: randomUUID() })
+/** A capture, cancel, refund or increment once Adyen has told what became of it. */
+async function done({ id }: Payment, kind: string, body: object = {}): Promise<Operation> {
+  const asked = await api.call<Operation>('POST', `/v1/payments/${id}/${kind}`, { body, key: randomUUID() })
+  // The notice may be quicker than the answer.
+  assert.ok([201, 202].includes(asked.status), asked.text)
+  return eventually(async () => {
+    const { operations } = (await api.getPayment(id)).body
+    const found = operations.find((operation) => operation.id === asked.body.id)!
+    return ['succeeded', 'failed'].includes(found.status) ? found : undefined
+  })
+}
+
+const amountsOf = async ({ id }: Payment) => {
+  const { status, amount_authorized, amount_captured, amount_refunded } = (await api.getPayment(id)).body
+  return [status, amount_authorized, amount_captured, amount_refunded]
+}
+
+const tell = async (path: string) => {
+  const answer = await fetch(`${simulator}/_sim/adyen/${path}`, { method: 'POST' })
+  assert.equal(answer.status, 200, await answer.text())
+}
 
 async function ledgerOf({ attempts }: Payment): Promise<LedgerRow[]> {
   const answer = await fetch(`${simulator}/_sim/ledger?reference=${attempts[0]!.id}`)
   return ((await answer.json()) as { data: LedgerRow[] }).data
 }
 
-const addFault = (fault: object) =>
-  fetch(`${simulator}/_sim/faults`, { method: 'PUT', body: JSON.stringify(fault) })
+/** By the card that meets it: the tests run at the same time. */
+const faults = [
+  { kind: 'hang_after', times: 1, match: { path: '/v72/payments', card_last4: '4305' } },
+  { kind: 'hang_before', times: 1, match: { path: '/v72/payments', card_last4: '6746' } },
+  { kind: 'decline', match: { path: '/v72/payments/*/refunds', card_last4: '4644' } },
+]
+await fetch(`${simulator}/_sim/faults`, { method: 'PUT', body: JSON.stringify({ faults }) })
 
 suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
   test('a payment is captured with its authorization, as Adyen was asked to', async () => {
@@ -59,17 +84,21 @@ suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
     assert.deepEqual([network_decline_code, network_advice_code], ['51', '24'])
   })
 
-  test('F-18: a payment whose answer is lost is unknown, and the same request under its key tells', async () => {
+  test('F-18: a payment whose answer is lost is charged once, and Adyen’s notice tells of it', async () => {
     const card = await cardOf('4988438843884305')
-    await addFault({ kind: 'hang_after', times: 1, match: { path: '/v72/payments', card_last4: '4305' } })
-    const { status, body } = await pay({ card, capture: 'manual' })
-    assert.deepEqual([status, body.status], [202, 'unknown'])
+    const { body } = await pay({ card, capture: 'manual' })
     const settled = await api.settledPayment(body.id)
     assert.equal(settled.status, 'authorized')
-    assert.deepEqual(
-      (await ledgerOf(settled)).map((row) => row.status),
-      ['authorized'],
-    )
+    const statuses = (await ledgerOf(settled)).map((row) => row.status)
+    assert.deepEqual(statuses, ['authorized'])
+  })
+
+  test('F-18: one that never arrived is unknown, and the same request under its key makes it', async () => {
+    const card = await cardOf('4166676667666746')
+    const { status, body } = await pay({ card })
+    assert.deepEqual([status, body.status], [202, 'unknown'])
+    assert.equal((await api.settledPayment(body.id)).status, 'captured')
+    assert.equal((await ledgerOf(body)).length, 1)
   })
 
   test('an amount of zero verifies the card and is in no ledger', async () => {
@@ -87,12 +116,33 @@ suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
     assert.deepEqual(await ledgerOf(odd.body), [])
   })
 
-  test('a capture is pending until Adyen tells what became of it', async () => {
+  test('what Adyen only receives is settled by its notices: captured in part, given back, refused', async () => {
     const { body: payment } = await pay({ capture: 'manual' })
-    assert.equal(payment.status, 'authorized')
-    const { status, body } = await operate(payment, 'capture', { amount: 600 })
-    assert.deepEqual([status, body.status], [202, 'pending'])
-    assert.equal((await operate(payment, 'capture')).status, 409)
+    assert.equal((await done(payment, 'capture', { amount: 600 })).status, 'succeeded')
+    assert.equal((await done(payment, 'refunds', { amount: 200 })).status, 'succeeded')
+    assert.deepEqual(await amountsOf(payment), ['captured', 1000, 600, 200])
+    const [row] = await ledgerOf(payment)
+    assert.deepEqual([row?.amount_captured, row?.amount_refunded], [600, 200])
+    const { body: other } = await pay({ card: await cardOf('4646464646464644') })
+    const { status, failure } = await done(other, 'refunds', { amount: 100 })
+    assert.deepEqual([status, failure?.code], ['failed', 'REFUND'])
+    assert.deepEqual(await amountsOf(other), ['captured', 1000, 1000, 0])
+  })
+
+  test('what is held is let go of', async () => {
+    const { body: payment } = await pay({ capture: 'manual' })
+    assert.equal((await done(payment, 'cancel')).status, 'succeeded')
+    assert.equal((await amountsOf(payment))[0], 'canceled')
+    assert.equal((await ledgerOf(payment))[0]?.status, 'canceled')
+  })
+
+  test('a refund that comes to nothing later is taken back', async () => {
+    const { body: payment } = await pay()
+    const refund = await done(payment, 'refunds', { amount: 400 })
+    const [row] = await ledgerOf(payment)
+    await tell(`fail/${row!.refunds.find(({ reference }) => reference === refund.id)!.id}`)
+    await eventually(async () => (await amountsOf(payment))[3] === 0)
+    assert.deepEqual(await amountsOf(payment), ['captured', 1000, 1000, 0])
   })
 
   test('a consent given through another PSP is charged here, with what the network called it there', async () => {
@@ -110,11 +160,13 @@ suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
     assert.deepEqual(flags, { shopperInteraction: 'ContAuth', ...shopper })
   })
 
-  test('a cardholder who is sent away to authenticate is told where', async () => {
+  test('a cardholder who is sent away to authenticate comes back, and the payment goes on', async () => {
     const card = await cardOf('5454545454545454')
     const { status, body } = await pay({ card })
     assert.deepEqual([status, body.status], [201, 'requires_action'])
     assert.deepEqual(await ledgerOf(body), [])
+    await tell(`authenticate/${body.attempts[0]!.psp_reference}`)
+    await eventually(async () => (await amountsOf(body))[0] === 'captured')
   })
 
   test('wrong credentials are a failure with a code, and no decline', async () => {
