@@ -4,10 +4,11 @@
  */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { after, suite, test } from 'node:test'
+import { after, before, suite, test } from 'node:test'
 import type { Operation, Payment } from '@coffer/platform/payments/schemas.ts'
+import { sandbox } from '@coffer/simulators/checkout/start-checkout.ts'
 import type { LedgerRow } from '@coffer/simulators/control.ts'
-import { firstApi } from './support/api.ts'
+import { firstApi, type Page } from './support/api.ts'
 import { eventually, startProduct } from './support/product.ts'
 
 const product = await startProduct({ after }, { environment: { PSP_DEADLINE_MS: '1500' } })
@@ -49,8 +50,11 @@ async function ledgerOf({ attempts }: Payment): Promise<LedgerRow[]> {
   return ((await answer.json()) as { data: LedgerRow[] }).data
 }
 
-const addFault = (fault: object) =>
-  fetch(`${simulator}/_sim/faults`, { method: 'PUT', body: JSON.stringify(fault) })
+const control = async (method: string, path: string, body: object) => {
+  const answer = await fetch(simulator + path, { method, body: JSON.stringify(body) })
+  assert.ok(answer.ok, await answer.clone().text())
+}
+const addFault = (fault: object) => control('PUT', '/_sim/faults', fault)
 
 suite('Checkout.com', { concurrency: true, timeout: 20_000 }, () => {
   test('a payment is captured once Checkout.com shows that it has captured it', async () => {
@@ -126,5 +130,42 @@ suite('Checkout.com', { concurrency: true, timeout: 20_000 }, () => {
     assert.deepEqual([status, body.status, body.failure?.code], [201, 'failed', 'config_error'])
     assert.match(body.failure!.message, /^unauthorized: /)
     assert.equal(body.decline, null)
+  })
+})
+
+suite('Checkout.com tells by webhooks what cannot be looked up', {
+  concurrency: true,
+  timeout: 20_000,
+}, () => {
+  before(async () => {
+    const url = `${product.sandbox.api_url}/v1/psp_webhooks/${connection}`
+    await control('PUT', '/_sim/webhooks', { url, secret: sandbox.webhook_secret })
+    await addFault({ kind: '500', match: { path: '/payments*', method: 'GET' } })
+  })
+
+  test('F-19: a payment, its capture and its refund', async () => {
+    const { body } = await pay()
+    assert.equal((await api.settledPayment(body.id)).status, 'captured')
+    const payment = await held()
+    assert.equal((await done(payment, 'capture', { amount: 600, final: true })).status, 'succeeded')
+    assert.equal((await done(payment, 'refunds')).status, 'succeeded')
+    assert.deepEqual(await amountsOf(payment), ['captured', 1000, 600, 600])
+  })
+
+  test('an automatic capture that was declined leaves the payment held', async () => {
+    const { id } = await api.card('4273149019799094')
+    const { body } = await pay({ card: id })
+    const { status, amount_captured } = await api.settledPayment(body.id)
+    assert.deepEqual([status, amount_captured], ['authorized', 0])
+  })
+
+  test('a dispute', async () => {
+    const payment = await held()
+    const { psp_reference } = payment.attempts[0]!
+    await control('POST', '/_sim/checkout/disputes', { payment_id: psp_reference, category: 'fraudulent' })
+    type Dispute = { stage: string; reason: string; amount: number }
+    const path = `/v1/disputes?payment=${payment.id}`
+    const dispute = await eventually(async () => (await api.call<Page<Dispute>>('GET', path)).body.data[0])
+    assert.deepEqual([dispute.reason, dispute.amount], ['fraudulent', 1000])
   })
 })
