@@ -107,6 +107,8 @@ export async function newMerchant({ scope, roles }: CrashRig, reached: Reached =
 
 /** What a merchant does while the crash comes. */
 export type Scenario<Prepared> = {
+  /** Of the merchant's account at the PSP. */
+  settings?: Record<string, string>
   /** Which of the PSP's answers are lost. */
   fault: object
   /** Before the place that is to crash is armed. */
@@ -125,7 +127,7 @@ export async function tryCrash<Prepared>(
   await roles.startMissing()
   await setFaults(checked, scenario.fault)
   const merchant = await newMerchant(rig)
-  await merchant.connect()
+  await merchant.connect(scenario.settings)
   const prepared = await scenario.prepare(merchant)
   await untilSettled(checked, merchant)
 

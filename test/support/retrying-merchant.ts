@@ -161,9 +161,9 @@ export function retryingMerchant(scope: Scope, reached: Reached, { merchant_id, 
       return status
     },
     /** An account of its own at the simulated Stripe, known to the platform when this resolves. */
-    async connect(): Promise<void> {
+    async connect(settings: Record<string, string> = {}): Promise<void> {
       const secret = `sk_test_${merchant_id.replaceAll('_', '')}_1`
-      const body = { psp: 'stripe', name: 'Stripe', base_url: reached.simulator_url, secret }
+      const body = { psp: 'stripe', name: 'Stripe', base_url: reached.simulator_url, secret, settings }
       const made = await within(30_000, 'a connection cannot be made', () =>
         ask('POST', '/v1/connections', body),
       )
