@@ -64,14 +64,14 @@ export async function insertWebhooks(database: Database, webhooks: NewWebhook[])
 
 export type DueWebhook = { merchant_id: string; webhook_id: string; tries: number }
 
-/** Takes what is due, oldest first, for half a minute: whoever dies with it leaves it due again. */
+/** Takes what is due, oldest first, for ten seconds: whoever dies with it leaves it due again. */
 export function claimDueWebhooks(relayDatabase: Database, limit: number): Promise<DueWebhook[]> {
   return relayDatabase.commit<DueWebhook>([], {
     name: 'claim_due_psp_webhooks',
     text: `with due as materialized (
              select merchant_id, webhook_id from psp_webhooks where due_at <= now()
              order by due_at limit $1 for update skip locked)
-           update psp_webhooks set due_at = now() + interval '30 seconds', tries = tries + 1
+           update psp_webhooks set due_at = now() + interval '10 seconds', tries = tries + 1
            from due
            where psp_webhooks.merchant_id = due.merchant_id and psp_webhooks.webhook_id = due.webhook_id
            returning psp_webhooks.merchant_id, psp_webhooks.webhook_id, psp_webhooks.tries`,

@@ -66,7 +66,11 @@ export const auditPlaces = failpoints.filter((name) => name.startsWith('core.aud
 /** Between two attempts of a payment: in crash-failover. */
 export const failoverPlaces = failpoints.filter((name) => name.startsWith('platform.failover.'))
 
+/** Of what PSPs tell: in crash-webhooks. */
+export const webhookPlaces = failpoints.filter((name) => name.startsWith('platform.webhook.'))
+
 const triedElsewhere = [
+  ...webhookPlaces,
   ...[...operationPlaces, ...tokenPlaces, ...rotationPlaces],
   ...[...cardChangePlaces, ...transferPlaces, ...auditPlaces, ...failoverPlaces],
 ]
