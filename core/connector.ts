@@ -300,6 +300,8 @@ export type WebhookNotice = {
       about: 'operation'
       operation_id: string | null
       psp_reference: string | null
+      /** Of a capture that the PSP made by itself, and that has failed: the attempt it came with. */
+      attempt_id?: string
       outcome: OperationOutcome
     }
   | {

@@ -145,6 +145,13 @@ suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
     assert.deepEqual(await amountsOf(payment), ['captured', 1000, 1000, 0])
   })
 
+  test('a capture that came with its payment and comes to nothing is taken back', async () => {
+    const { body: payment } = await pay()
+    await tell(`fail/${payment.attempts[0]!.psp_reference}`)
+    await eventually(async () => (await amountsOf(payment))[2] === 0)
+    assert.deepEqual(await amountsOf(payment), ['captured', 1000, 0, 0])
+  })
+
   test('a consent given through another PSP is charged here, with what the network called it there', async () => {
     const stripe = connections.data.find(({ psp }) => psp === 'stripe')!.id
     const card = await cardOf('5555555555554444')
@@ -154,8 +161,9 @@ suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
     assert.equal(body.status, 'captured')
     const answer = await fetch(`${simulator}/_sim/adyen/payments/${body.attempts[0]!.psp_reference}`)
     const asked = (await answer.json()) as Record<string, string>
-    const { networkPaymentReference, ...flags } = asked
+    const { networkPaymentReference, transactionLinkId, ...flags } = asked
     assert.match(networkPaymentReference ?? '', /^MCC/)
+    assert.match(transactionLinkId ?? '', /^[\w-]{22}$/)
     const shopper = { shopperReference: card, recurringProcessingModel: 'Subscription' }
     assert.deepEqual(flags, { shopperInteraction: 'ContAuth', ...shopper })
   })

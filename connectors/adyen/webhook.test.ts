@@ -147,6 +147,14 @@ test('what failed after it had succeeded is told as a failure', () => {
   }
 })
 
+test('a capture that Adyen made with the payment, and that failed, leads back to the attempt', () => {
+  const notice = noticeOf('CAPTURE_FAILED', { merchantReference: 'att_01jqzk3x5w-automatic' })
+  assert.ok(notice.about === 'operation')
+  assert.deepEqual([notice.attempt_id, notice.operation_id], ['att_01jqzk3x5w', null])
+  const held = noticeOf('CAPTURE_FAILED', { merchantReference: 'att_01jqzk3x5w-manual' })
+  assert.ok(held.about === 'operation' && held.attempt_id === undefined)
+})
+
 test('a dispute leads back to its payment, at the stage it is in', () => {
   const stages: Record<string, string> = {
     REQUEST_FOR_INFORMATION: 'inquiry',

@@ -177,8 +177,11 @@ function change(item: JsonObject, failure: string | undefined): Told | undefined
     failure === undefined
       ? { kind: 'succeeded', psp_reference }
       : { kind: 'rejected', psp_code: failure, message: (textAt(item, 'reason') ?? failure).slice(0, 500) }
+  // A capture that Adyen made by itself has the payment's reference.
+  const ours = failure === 'CAPTURE_FAILED' ? readReference(reference) : undefined
   return {
     about: 'operation',
+    ...(ours?.captured === true ? { attempt_id: ours.attempt_id } : {}),
     operation_id: /^op_[0-9a-z]+$/.test(reference) ? reference : null,
     psp_reference,
     outcome,

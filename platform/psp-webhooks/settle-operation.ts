@@ -6,6 +6,7 @@ import { hold, lockPayment, type OperationPlan } from '../operations/queries.ts'
 import { reversed } from '../operations/rules.ts'
 import { tell } from '../operations/settle-queries.ts'
 import { findPaymentWithin } from '../payments/read-queries.ts'
+import { takeBackOwnCapture } from './own-capture.ts'
 import { findToldOperation, type StoredWebhook } from './queries.ts'
 import { type Done, notYet, type SettlingDeps } from './settling.ts'
 
@@ -16,6 +17,8 @@ export async function settleOperation(
   webhook: StoredWebhook,
   notice: OperationNotice,
 ): Promise<Done> {
+  if (notice.attempt_id !== undefined && notice.outcome.kind === 'rejected')
+    return takeBackOwnCapture(deps, webhook, notice.attempt_id)
   const named = await findToldOperation(deps.database, webhook, notice)
   const key = named && { merchant_id: webhook.merchant_id, ...named }
   const found = key && (await deps.operationStore.findPlan(key))
