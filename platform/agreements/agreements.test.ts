@@ -183,6 +183,8 @@ test('identifiers that the first payment did not tell are learned from a later o
     await settle(known!.plan, { ...approved, network_transaction_id })
   }
   assert.equal((await found({ merchant_id }, agreement_id)).network_transaction_id, 'first ')
+  const types = ['agreement.created', 'agreement.activated', 'agreement.updated']
+  assert.deepEqual(await told(agreement_id), types)
 })
 
 test('identifiers outlive a new number of their network, not the change to another; a deleted card ends all', async () => {

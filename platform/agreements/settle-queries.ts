@@ -105,24 +105,27 @@ function settleStatement({ merchant_id, payment }: PaymentSettled): Statement {
                network_transaction_id = paid.network_transaction_id, transaction_link_id = paid.transaction_link_id,
                updated_at = $4
              from (
-               select payments.status as payment_status, approved.*, fact.brand from payments
+               select payments.status as payment_status, approved.*, fact.brand, before.was from payments
                left join lateral (
                  select connection_id, network_transaction_id, transaction_link_id from attempts
                  where merchant_id = $1 and payment_id = $2 and state = any($5) limit 1) approved on true
                left join lateral (
                  select brand from card_facts
                  where merchant_id = $1 and card_id = payments.card_id limit 1) fact on true
+               left join lateral (
+                 select status as was from agreements
+                 where merchant_id = $1 and agreement_id = $3 limit 1) before on true
                where payments.merchant_id = $1 and payments.payment_id = $2) paid
              where agreements.merchant_id = $1 and agreements.agreement_id = $3
                and (status = 'pending' and first_payment_id = $2
                    and (paid.connection_id is not null or paid.payment_status = any($6))
                  or status = 'active' and agreements.network_transaction_id is null
                    and paid.network_transaction_id is not null)
-             returning agreements.*
+             returning agreements.*, paid.was
            )
            insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
            select $7, $1, case when status = 'ended' then 'agreement.ended'
-               when first_payment_id = $2 then 'agreement.activated' else 'agreement.updated' end,
+               when was = 'pending' then 'agreement.activated' else 'agreement.updated' end,
              agreement_id, ${agreementJson}, updated_at
            from changed`,
     values: [
