@@ -22,6 +22,7 @@ async function bodyOf(api: Api, rows: number): Promise<string> {
       amount: firstAmount + row,
       currency: 'EUR',
       initiator: 'merchant',
+      without_agreement: true,
     }
     return `${JSON.stringify(charge)}\n`
   })
@@ -91,8 +92,8 @@ describe('a batch whose process is killed', { concurrency: true }, () => {
     let product = await restarted(t, data_directory)
     // Longer than what is written at a time.
     const body = `${await bodyOf(firstApi(product), 20)}${'[]\n'.repeat(1_500)}`
+    await product.kill()
     for (const place of uploading) {
-      await product.kill()
       product = await restarted(t, data_directory, place)
       assert.equal(await send(firstApi(product), body, key), undefined)
     }
