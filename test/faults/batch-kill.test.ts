@@ -86,7 +86,7 @@ const running: `${Failpoint}@${number}`[] = [
 ]
 
 describe('a batch whose process is killed', { concurrency: true }, () => {
-  test('in its upload: the same request again makes one batch, and each row is charged once', async (t) => {
+  test('F-01: in its upload: the same request again makes one batch, and each row is charged once', async (t) => {
     const data_directory = temporaryFolder(t)
     const key = randomUUID()
     let product = await restarted(t, data_directory)
@@ -108,7 +108,7 @@ describe('a batch whose process is killed', { concurrency: true }, () => {
     assert.deepEqual([batch.status, batch.counts.captured, batch.counts.refused], ['completed', 20, 1_500])
   })
 
-  test('while it runs, again and again: every row is charged once', async (t) => {
+  test('F-01: while it runs, again and again: every row is charged once', async (t) => {
     const data_directory = temporaryFolder(t)
     const rows = 400
     let product = await restarted(t, data_directory, running[0])
@@ -121,7 +121,7 @@ describe('a batch whose process is killed', { concurrency: true }, () => {
     assert.deepEqual([batch.status, batch.counts.captured], ['completed', rows])
   })
 
-  test('while it is paused and while it is canceled: what was on its way has a verdict, and nothing else is sent', async (t) => {
+  test('F-01: while it is paused and while it is canceled: what was on its way has a verdict, and nothing else is sent', async (t) => {
     const data_directory = temporaryFolder(t)
     const rows = 300
     let product = await restarted(t, data_directory)

@@ -57,6 +57,9 @@ export const rotationPlaces = failpoints.filter((name) => name.startsWith('vault
 /** Places that only changes of cards pass; crash-card-changes tries them. */
 export const cardChangePlaces = failpoints.filter((name) => name.startsWith('vault.card_changes.'))
 
+/** Those of batches of payments: in batch-kill. */
+const batchPlaces = failpoints.filter((name) => name.startsWith('platform.batch.'))
+
 /** Those of files that go in and out: in import-kill. */
 const transferPlaces = failpoints.filter((name) => /^vault\.(import|export)\./.test(name))
 
@@ -71,7 +74,7 @@ export const webhookPlaces = failpoints.filter((name) => name.startsWith('platfo
 
 const triedElsewhere = [
   ...webhookPlaces,
-  ...[...operationPlaces, ...tokenPlaces, ...rotationPlaces],
+  ...[...batchPlaces, ...operationPlaces, ...tokenPlaces, ...rotationPlaces],
   ...[...cardChangePlaces, ...transferPlaces, ...auditPlaces, ...failoverPlaces],
 ]
 
