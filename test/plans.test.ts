@@ -81,7 +81,7 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey = new RegExp(
-  `agreement_id card_id token_id number_hmac fingerprint idempotency_key attempt_id payment_id event_id key_id
+  `agreement_id card_id token_id number_hmac fingerprint idempotency_key attempt_id operation_id payment_id event_id key_id
    connection_id forward_id batch_id origin resolve_at revoked_at disabled_at`
     .split(/\s+/)
     .join('|'),
