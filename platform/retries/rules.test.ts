@@ -38,7 +38,10 @@ test('the stops and waits in the documentation are those that are held', () => {
   )
   assert.equal(
     rows.find(([, , forbids]) => forbids === 'every charge of the same amount')![0],
-    sameAmount.map((code) => `\`mastercard.advice_${code}\``).join(', '),
+    sameAmount
+      .toSorted()
+      .map((code) => `\`mastercard.advice_${code}\``)
+      .join(', '),
   )
   const [, told] = /response code ([^|]*), or Visa/.exec(text)!
   const codes = told!.split(/, | or /)
