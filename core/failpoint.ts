@@ -54,6 +54,9 @@ export const failpoints = [
   'platform.webhook.after_store',
   'platform.webhook.after_claim',
   'platform.webhook.after_settle',
+  'platform.retry.after_claim',
+  'platform.retry.before_next',
+  'platform.retry.after_next',
   'platform.sequencer.before_append',
   'platform.sequencer.after_append',
 ] as const

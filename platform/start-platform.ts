@@ -36,6 +36,8 @@ import { createWebhookReceiver, type WebhookReceiver } from './psp-webhooks/rece
 import * as webhookRoutes from './psp-webhooks/routes.ts'
 import { startWebhookWorker } from './psp-webhooks/worker.ts'
 import { startStateExpiry } from './retries/expiry.ts'
+import * as retryRoutes from './retries/routes.ts'
+import { startScheduler } from './retries/scheduler.ts'
 import { binTableSetting } from './routing/bin-table.ts'
 import { createRoutingParts, type RoutingParts } from './routing/parts.ts'
 import * as routingRoutes from './routing/routes.ts'
@@ -116,6 +118,7 @@ export function publicRoutes(parts: {
     await batchRoutes.publicRoutes(parts.batches)(server)
     await agreementRoutes.publicRoutes(parts.agreements)(server)
     await webhookRoutes.publicRoutes(parts)(server)
+    await retryRoutes.publicRoutes({ database: parts.database, clock: systemClock })(server)
     await eventRoutes.publicRoutes(parts.database)(server)
     await auditRoutes.publicRoutes(parts)(server)
   }
@@ -188,6 +191,14 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     ...{ ...shared, database, relayDatabase },
     body_kept_days: config.PSP_WEBHOOK_BODIES_KEPT_DAYS,
   })
+  const scheduler = startScheduler({
+    ...shared,
+    database,
+    relayDatabase,
+    payments,
+    answer_deadline_ms: config.ANSWER_DEADLINE_MS,
+    serialize: JSON.stringify,
+  })
   const takeFromVault = async (acknowledged: string[], limit: number) => {
     const { events } = await vault.call<{ events: OutboxEvent[] }>('/internal/outbox/take', {
       acknowledged,
@@ -243,8 +254,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await batchWorker.stop()
       await payments.drain()
       await operations.drain()
-      await resolver.stop()
-      await webhookWorker.stop()
+      await Promise.all([resolver.stop(), webhookWorker.stop(), scheduler.stop()])
       await store.drain()
       await operationStore.drain()
       await sequencer.stop()

@@ -155,6 +155,10 @@ const meanings: Record<string, string> = {
   success_rates: 'By brand; only where this process has seen payments lately.',
   'routing_health.data': 'Your connections, oldest first.',
   payments: 'How many.',
+  delays_seconds: 'From each attempt to the next.',
+  next_at:
+    'When it is tried again, or given up where it waits for other card data; null while it does not wait.',
+  'payment.retry': 'How it is tried again where it is declined; null where it is not.',
   routing: 'Which rule chose the connection; null where it was named, or there are no rules.',
   routing_number: 'Of a bank in the United States (ABA).',
   scopes: 'What the key may do.',

@@ -62,6 +62,7 @@ async function settle(plan: AttemptPlan, ending: Ending): Promise<boolean> {
     payment: settled,
     ...answer,
     resolve_after_ms: ending.kind === 'unknown' ? 60_000 : null,
+    wait: null,
   })
 }
 

@@ -24,8 +24,8 @@ export async function releaseLease(database: Database, holder: string): Promise<
 }
 
 /**
- * Appends what the log does not hold yet, in the order given, and brings the projections of cards and
- * connections along, all in one statement that first checks the fence.
+ * Appends what the log does not hold yet, in the order given, brings the projections of cards and connections
+ * along, and wakes the payments that wait for other data of a card, all in one statement that first checks the fence.
  */
 const appendText = `
   with lease as materialized (
@@ -62,6 +62,18 @@ const appendText = `
     on conflict (merchant_id, card_id) do update
       set brand = excluded.brand, bin = excluded.bin, status = excluded.status,
         fingerprint = excluded.fingerprint, version = excluded.version
+  ), waiting as materialized (
+    select schedule.* from (
+      select distinct merchant_id, object_id, type = 'card.deleted' or data ->> 'status' <> 'active' as is_gone
+      from fresh where type in ('card.updated', 'card.deleted')) card
+    cross join lateral (
+      select merchant_id, payment_id from retry_schedule
+      where retry_schedule.card_id = card.object_id and retry_schedule.merchant_id = card.merchant_id
+        and (waits_for_card or is_gone) limit 1000) schedule
+  ), woken as (
+    update retry_schedule set due_at = date_trunc('milliseconds', now()), lease_until = null
+    from (select distinct merchant_id, payment_id from waiting) woken
+    where retry_schedule.merchant_id = woken.merchant_id and retry_schedule.payment_id = woken.payment_id
   ), known_connections as (
     insert into connections (merchant_id, connection_id, psp, status, settings)
     select distinct on (merchant_id, object_id) merchant_id, object_id, data ->> 'psp', data ->> 'status',

@@ -48,3 +48,39 @@ create policy expired on retry_states to coffer_platform_relay using (expires_at
 grant select, insert, update (customer_declined_at, merchant_declined_at, slots, holds, expires_at) on retry_states
   to coffer_platform_service;
 grant select (expires_at, merchant_id, fingerprint, credential), delete on retry_states to coffer_platform_relay;
+
+-- Retries that a payment asked for: after which delays, as the merchant's plan was when it began. Null for none.
+alter table payments add column retry json;
+
+create table retry_plans (
+  merchant_id text collate "C" primary key,
+  delays_seconds integer[] not null check (cardinality(delays_seconds) between 1 and 20),
+  updated_at timestamptz not null
+);
+
+-- Payments that wait for their next attempt.
+create table retry_schedule (
+  merchant_id text collate "C" not null,
+  payment_id text collate "C" not null,
+  card_id text collate "C" not null,
+  due_at timestamptz not null,
+  gives_up_at timestamptz not null,
+  -- For other data of its card: then it is due at once, and else gives up.
+  waits_for_card boolean not null,
+  -- While a process has it in hand, by the database's clock.
+  lease_until timestamptz,
+  primary key (merchant_id, payment_id),
+  foreign key (merchant_id, payment_id) references payments
+);
+create index retry_schedule_due on retry_schedule (due_at);
+create index retry_schedule_card on retry_schedule (card_id, merchant_id);
+
+alter table retry_plans enable row level security;
+alter table retry_schedule enable row level security;
+create policy merchant on retry_plans to coffer_platform_service using (is_visible(merchant_id));
+create policy merchant on retry_schedule to coffer_platform_service using (is_visible(merchant_id));
+create policy relay on retry_schedule to coffer_platform_relay using (true);
+grant select, insert, update (delays_seconds, updated_at) on retry_plans to coffer_platform_service;
+grant select, insert, delete, update (card_id, due_at, gives_up_at, waits_for_card, lease_until) on retry_schedule
+  to coffer_platform_service;
+grant select, update (due_at, lease_until) on retry_schedule to coffer_platform_relay;

@@ -34,6 +34,7 @@ export async function authorizedPayment(
     response_status: 201,
     response_body: JSON.stringify(settled),
     resolve_after_ms: null,
+    wait: null,
   })
   return plan
 }

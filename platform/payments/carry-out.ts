@@ -1,6 +1,7 @@
 /** A payment carried out: its attempts, one after another, until it is settled. */
 import { failpoint } from '@coffer/core/failpoint.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
+import { settledOf } from '../retries/settled.ts'
 import type { Circuits } from '../routing/circuits.ts'
 import type { Routed } from '../routing/routing.ts'
 import type { SuccessRates } from '../routing/success-rates.ts'
@@ -11,12 +12,15 @@ import { countConfigError } from './config-errors.ts'
 import { type FailOverDeps, goOn } from './fail-over.ts'
 import { type Ending, httpStatusOf, settlementOf, staysOpen } from './machine.ts'
 import type { Payment } from './schemas.ts'
-import { settledPayment } from './settled-payment.ts'
 
 /** Gives the JSON text of a payment as its response schema allows it. */
 export type SerializePayment = (payment: Payment) => string
 
-export type PaymentAnswer = AnswerTarget & { serialize: SerializePayment }
+/** Without an idempotency key nobody waits for it. */
+export type PaymentAnswer = Omit<AnswerTarget, 'idempotency_key'> & {
+  idempotency_key: string | null
+  serialize: SerializePayment
+}
 
 export type CarryOutDeps = AttemptDeps &
   FailOverDeps & {
@@ -35,14 +39,14 @@ export function createCarryOut(deps: CarryOutDeps, answers: Answers) {
     answer: PaymentAnswer,
     subjects: readonly Subject[],
   ): Promise<StoredAnswer> {
-    const settlement = settlementOf(ending)
-    const settled = settledPayment(payment, ending, deps.clock.now(), plan.attempt_id)
-    const stored = { status: httpStatusOf(settlement.payment_status), body: answer.serialize(settled) }
+    const settled = settledOf(payment, ending, deps.clock.now(), plan.attempt_id)
+    const { settlement } = settled
+    const body = answer.serialize(settled.payment)
+    const stored = { status: httpStatusOf(settlement.payment_status), body }
     failpoint('platform.attempt.before_settle')
     const changed = await deps.store.settle({
       ...plan,
-      settlement,
-      payment: settled,
+      ...settled,
       idempotency_key: answer.idempotency_key,
       response_status: stored.status,
       response_body: stored.body,
@@ -51,7 +55,9 @@ export function createCarryOut(deps: CarryOutDeps, answers: Answers) {
     failpoint('platform.attempt.after_settle')
     if (changed) await observe(subjects, payment, ending)
     // Somebody else has settled it in the meantime: what they wrote is the answer.
-    return changed ? stored : answers.current(answer)
+    if (changed) return stored
+    const { idempotency_key } = answer
+    return idempotency_key === null ? answer.asItStands() : answers.current({ ...answer, idempotency_key })
   }
 
   /** Counts a result. The suspicion that it raises is told as an event; without it the payment is settled all the same. */

@@ -13,6 +13,11 @@ import type { NewPayment, Payment } from './schemas.ts'
 /** What a schema cannot say. @throws Failure */
 export function validate(input: NewPayment): void {
   if (!isCurrency(input.currency)) throw new Failure('currency_unknown', { param: 'currency' })
+  if (input.retry !== undefined && (input.initiator !== 'merchant' || input.amount === 0))
+    throw new Failure('invalid_request', {
+      param: 'retry',
+      detail: 'Only a charge that the merchant initiates is retried: a cardholder is not there any more.',
+    })
   const texts: [string, string | undefined][] = [
     ['reference', input.reference],
     ...Object.entries(input.metadata ?? {}).flatMap(([name, value]): [string, string][] => [
@@ -40,6 +45,13 @@ export function askedOf(input: NewPayment): Asked {
     initiator: input.initiator ?? 'customer',
     metadata: input.metadata ?? {},
   }
+}
+
+/** The same of a payment that is tried again. */
+export function askedOfRetry(payment: Payment, connection: string | null): Asked {
+  const { card, currency, amount, metadata } = payment
+  const initiator = payment.initiator as Asked['initiator']
+  return { connection, card, currency, amount, usage: null, initiator, metadata }
 }
 
 export function newPaymentOf(
@@ -72,6 +84,7 @@ export function newPaymentOf(
     reference,
     metadata: input.metadata ?? {},
     routing,
+    retry: null,
     decline: null,
     failure: null,
     attempts: [

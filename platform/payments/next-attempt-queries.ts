@@ -52,7 +52,7 @@ const nextAttemptText = `
     select number from attempts
     where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and $4::text is null and state = any($16)
   ), counted as materialized (
-    update payments set attempt_count = previous.number + 1, updated_at = $5
+    update payments set attempt_count = previous.number + 1, decline = null, failure = null, updated_at = $5
     from previous
     where merchant_id = $1 and payment_id = $2 and status = 'processing' and attempt_count = previous.number
     returning attempt_count
@@ -66,6 +66,8 @@ const nextAttemptText = `
     returning attempt_id, card_fingerprint
   ), declined as (${countDeclined({ ...governed, ended: 'ended' })}
   ), handed_over as (${handOverSlot({ ...governed, begun: 'begun' })}
+  ), waits_no_more as (
+    delete from retry_schedule where merchant_id = $1 and payment_id = $2 and exists (select from begun)
   ), told as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select $14, $1, $15, $2, $17::text::json, $5::timestamptz from begun

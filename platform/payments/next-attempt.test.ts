@@ -65,6 +65,7 @@ function settle(plan: AttemptPlan, payment: Payment, ending: Ending, status?: 'p
     response_status: 201,
     response_body: JSON.stringify(settled),
     resolve_after_ms: null,
+    wait: null,
   })
 }
 

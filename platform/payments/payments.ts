@@ -10,13 +10,14 @@ import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { consentOf } from '../agreements/consent.ts'
 import type { Routed, Routing } from '../routing/routing.ts'
-import { createAnswers, intentTimes } from './answers.ts'
+import { type AnswerTarget, createAnswers, intentTimes } from './answers.ts'
+import type { AttemptPlan } from './attempt.ts'
 import type { Subject } from './card-testing-guard.ts'
 import { type CarryOutDeps, createCarryOut, type PaymentAnswer, type SerializePayment } from './carry-out.ts'
 import { insertIntent } from './intent.ts'
 import { filterOf, type PaymentListAsked } from './list-filter.ts'
 import { httpStatusOf, type PaymentStatus } from './machine.ts'
-import { askedOf, newPaymentOf, validate, withCredential } from './new-payment.ts'
+import { askedOf, askedOfRetry, newPaymentOf, validate, withCredential } from './new-payment.ts'
 import type { NewPayment, Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
 
@@ -41,7 +42,7 @@ export function createPayments(deps: PaymentsDeps) {
       validate(input)
       const consent = consentOf(input, deps.clock.now())
       const body_hmac = bodyHmac(deps.bodyKey, { ...input })
-      const answerFor = (paymentId: string): PaymentAnswer => ({
+      const answerFor = (paymentId: string): PaymentAnswer & AnswerTarget => ({
         merchant_id: caller.merchant_id,
         operation: 'payments.create',
         idempotency_key: idempotencyKey,
@@ -67,6 +68,7 @@ export function createPayments(deps: PaymentsDeps) {
           detail: 'This PSP has no verification of a card: the amount must be more than 0.',
         })
       const begun = newPaymentOf(caller, input, routed, consent, deps.clock.now())
+      begun.payment.retry = await retryAsked(store, caller.merchant_id, input)
       failpoint('platform.payments.before_intent')
       const intent = await insertIntent(deps, {
         ...caller,
@@ -100,6 +102,22 @@ export function createPayments(deps: PaymentsDeps) {
       return { data: payments, next_cursor }
     },
 
+    /** Through the connection that was named, else by the rules as they are now. */
+    routeOfRetry(merchantId: string, payment: Payment): Promise<Routed> {
+      const [first] = payment.attempts
+      const connection = first!.reason === 'named' ? first!.connection : null
+      return deps.routing.route(merchantId, askedOfRetry(payment, connection))
+    },
+
+    /** An attempt that has begun long after the request for its payment. */
+    async carryOutRetry(routed: Routed, begun: { plan: AttemptPlan; payment: Payment }): Promise<void> {
+      const { merchant_id, payment_id } = begun.plan
+      const serialize = JSON.stringify
+      const asNow = () => asItStands(store, merchant_id, payment_id, serialize)
+      const answer = { merchant_id, operation: 'payments.create', idempotency_key: null, serialize }
+      await carryOut(routed, begun, { ...answer, asItStands: asNow }, [])
+    },
+
     drain: answers.drain,
   }
 }
@@ -109,6 +127,16 @@ const subjectsOf = (caller: Caller): Subject[] => [
   { kind: 'api_key', value: caller.key_id },
   { kind: 'source_address', value: caller.source_address },
 ]
+
+/** The plan it is retried by, as it is now; null where it is not. */
+async function retryAsked(
+  store: PaymentStore,
+  merchantId: string,
+  { retry }: NewPayment,
+): Promise<Payment['retry']> {
+  if (retry === undefined) return null
+  return { delays_seconds: (await store.findRetryPlan(merchantId)).delays_seconds, next_at: null }
+}
 
 async function asItStands(
   store: PaymentStore,

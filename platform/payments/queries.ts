@@ -7,6 +7,7 @@ import { columnsOf, inKeyOrder, jsonOrNull, merchantsOf } from '@coffer/core/row
 import type { PaymentConsent } from '../agreements/consent.ts'
 import { beginStatements, settleStatements } from '../agreements/settle-queries.ts'
 import { chargeOf } from '../retries/governor.ts'
+import type { RetryWait } from '../retries/plan.ts'
 import { countDeclined, freeSlot, toldOf } from '../retries/state-queries.ts'
 import type { Earlier } from './answers.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
@@ -73,12 +74,12 @@ const insertIntentsText = `
       $8::text[], $9::text[], $10::json[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::text[],
       $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::int[], $23::int[],
       $24::json[], $25::json[], $26::text[], $27::text[], $28::text[], $29::text[], $30::boolean[], $31::text[],
-      $32::json[], $33::text[])
+      $32::json[], $33::text[], $34::json[])
     with ordinality as input (merchant_id, payment_id, attempt_id, amount_minor, currency, card_id, capture,
       initiator, reference, metadata, connection_id, psp, created_at, event_id, audit_id, actor, key_id,
       request_id, source_address, idempotency_key, body_hmac, resolve_after_ms, lease_ms, event_data,
       routing, reason, told_brand, told_fingerprint, told_version,
-      is_allowed, agreement_id, stored_credential, agreed_usages, place)
+      is_allowed, agreement_id, stored_credential, agreed_usages, retry, place)
   ), known as materialized (
     select input.place, record.* from input cross join lateral (
       select record.body_hmac = input.body_hmac as same_body, record.lease_until > now() as leased,
@@ -135,9 +136,9 @@ const insertIntentsText = `
       left join agreed using (place)
   ), added_payments as (
     insert into payments (merchant_id, payment_id, status, amount_minor, currency, card_id, capture, initiator,
-      reference, metadata, routing, agreement_id, stored_credential, created_at, updated_at)
+      reference, metadata, routing, agreement_id, stored_credential, retry, created_at, updated_at)
     select merchant_id, payment_id, 'processing', amount_minor, currency, card_id, capture, initiator, reference,
-      metadata, routing, agreement_id, credential, created_at, created_at
+      metadata, routing, agreement_id, credential, retry, created_at, created_at
     from accepted
   ), added_attempts as (
     insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, reason, state, created_at,
@@ -198,6 +199,9 @@ export function intentsStatement(entries: IntentInsert[]): Statement {
       entries.map(({ consent }) => consent.agreement_id),
       entries.map(({ consent }) => jsonOrNull(consent.stored_credential)),
       entries.map(({ consent }) => consent.named?.usages.join(',') ?? null),
+      entries.map(
+        ({ payment: { retry } }) => retry && JSON.stringify({ delays_seconds: retry.delays_seconds }),
+      ),
     ],
   }
 }
@@ -250,6 +254,8 @@ export type SettlementUpdate = {
   resolve_after_ms: number | null
   /** What its requests said of consent; left out where that is not known. */
   stored_credential?: StoredCredential | null
+  /** How the payment waits for another attempt; null where this ends it, or it is not known yet. */
+  wait: RetryWait | null
 }
 
 const governed = {

@@ -21,6 +21,7 @@ export type PaymentRow = Omit<
   | 'attempts'
   | 'operations'
   | 'disputes'
+  | 'retry'
   | 'created_at'
   | 'updated_at'
 > & {
@@ -34,6 +35,8 @@ export type PaymentRow = Omit<
   attempts: Payment['attempts']
   operations: Payment['operations'] | null
   disputes: Payment['disputes'] | null
+  retry: Pick<NonNullable<Payment['retry']>, 'delays_seconds'> | null
+  next_retry_at: Date | null
   created_at: Date
   updated_at: Date
 }
@@ -58,8 +61,8 @@ export const disputeJson = `json_build_object('id', dispute_id, 'object', 'dispu
 export const paymentColumns = `payments.payment_id, payments.status, payments.amount_minor, payments.currency,
   payments.card_id, payments.capture, payments.initiator, payments.agreement_id,
   payments.stored_credential ->> 'usage' as usage, payments.reference, payments.metadata, payments.routing,
-  payments.decline, payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations,
-  disputed.disputes`
+  payments.retry, payments.decline, payments.failure, payments.created_at, payments.updated_at, moved.*, tried.attempts, done.operations,
+  disputed.disputes, waiting.next_retry_at`
 export const paymentSides = `
   cross join lateral (
     select coalesce(sum(amount_minor) filter (where kind = 'authorization'), 0)::bigint as amount_authorized,
@@ -82,7 +85,11 @@ export const paymentSides = `
   cross join lateral (
     select json_agg(${disputeJson} order by dispute_id) as disputes
     from disputes
-    where disputes.payment_id = payments.payment_id and disputes.merchant_id = payments.merchant_id) disputed`
+    where disputes.payment_id = payments.payment_id and disputes.merchant_id = payments.merchant_id) disputed
+  left join lateral (
+    select due_at as next_retry_at from retry_schedule
+    where merchant_id = payments.merchant_id and payment_id = payments.payment_id and payments.retry is not null
+    limit 1) waiting on true`
 
 function findStatement(keys: PaymentKey[]): Statement {
   return {
@@ -132,6 +139,7 @@ export function paymentOf(row: PaymentRow): Payment {
     reference: row.reference,
     metadata: row.metadata,
     routing: row.routing,
+    retry: row.retry && { ...row.retry, next_at: row.next_retry_at?.toISOString() ?? null },
     decline: row.decline,
     failure: row.failure,
     attempts: row.attempts.map((attempt) => ({ ...attempt, created_at: isoTime(attempt.created_at) })),

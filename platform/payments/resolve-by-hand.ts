@@ -71,6 +71,7 @@ async function resolveAttempt(
       response_status: 200,
       response_body: JSON.stringify(settled),
       resolve_after_ms: null,
+      wait: null,
     },
     { caller, ...resolution },
   )

@@ -17,6 +17,7 @@ import type { Clock } from '@coffer/core/time.ts'
 import { resolveOperation } from '../operations/resolve.ts'
 import type { OperationStore } from '../operations/store.ts'
 import { type Ending, endingOf, type NotSent } from '../retries/advice.ts'
+import { settledOf } from '../retries/settled.ts'
 import {
   type AttemptPlan,
   authorizeInputOf,
@@ -31,7 +32,6 @@ import {
 import { settlementOf, staysOpen } from './machine.ts'
 import * as queries from './resolver-queries.ts'
 import type { Payment } from './schemas.ts'
-import { settledPayment } from './settled-payment.ts'
 import type { PaymentStore } from './store.ts'
 
 export type ResolverDeps = {
@@ -222,15 +222,14 @@ async function settle(
   }
   const payment = await deps.store.get(plan.merchant_id, plan.payment_id)
   if (payment === undefined) throw new Error('the payment of an attempt is missing')
-  const settled = settledPayment(payment, ending, deps.clock.now(), plan.attempt_id)
+  const settled = settledOf(payment, ending, deps.clock.now(), plan.attempt_id)
   failpoint('platform.resolver.before_settle')
   const changed = await deps.store.settle({
     ...plan,
-    settlement,
-    payment: settled,
+    ...settled,
     idempotency_key: null,
     response_status: 200,
-    response_body: deps.serialize(settled),
+    response_body: deps.serialize(settled.payment),
     resolve_after_ms: stillOpen ? queries.pauseMs(due.resolve_tries) : null,
   })
   if (changed)

@@ -62,6 +62,11 @@ export const newPayment = Type.Object(
         description: 'Yours, e.g. an invoice.',
       }),
     ),
+    retry: Type.Optional(
+      Type.Literal('automatic', {
+        description: 'If it is declined, tries it again by your retry plan, as far as the networks allow it.',
+      }),
+    ),
     metadata: Type.Optional(metadata),
   },
   { additionalProperties: false },
@@ -165,6 +170,12 @@ export const payment = Type.Object({
     Type.Object({
       version: Type.Integer({ description: 'Of the routing rules.' }),
       rule: Type.String({ description: 'The name of the rule that matched.' }),
+    }),
+  ),
+  retry: orNull(
+    Type.Object({
+      delays_seconds: Type.Array(Type.Integer()),
+      next_at: orNull(Type.String()),
     }),
   ),
   decline: orNull(decline),

@@ -67,6 +67,7 @@ async function settle(plan: AttemptPlan, ending: Ending, by: 'answer' | 'resolve
     response_status: httpStatusOf(settlement.payment_status),
     response_body: JSON.stringify(settled),
     resolve_after_ms: openStates.includes(settlement.attempt_state) ? 60_000 : null,
+    wait: null,
   })
 }
 

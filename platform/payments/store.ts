@@ -2,7 +2,9 @@
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Database } from '@coffer/core/postgres.ts'
+import { countRetries } from '../retries/counted.ts'
 import * as governed from '../retries/governed-queries.ts'
+import { findPlan as findRetryPlan } from '../retries/plan-queries.ts'
 import * as answers from './answer-queries.ts'
 import * as audit from './audited-queries.ts'
 import type { Suspicion } from './card-testing-guard.ts'
@@ -50,8 +52,11 @@ export function createPaymentStore(database: Database) {
     },
     /** False where the attempt had ended already: then nothing was changed. */
     async settle(entry: queries.SettlementUpdate): Promise<boolean> {
-      const written = await writes.add({ kind: 'settlement', entry })
-      return written.kind === 'settlement' && written.applied
+      const queue = entry.wait === null ? writes : governedWrites
+      const written = await queue.add({ kind: 'settlement', entry })
+      const isApplied = written.kind === 'settlement' && written.applied
+      if (isApplied) countRetries(entry)
+      return isApplied
     },
     /** As `insertIntent`, for a number that was declined lately: written only if the retry rules allow it. */
     async insertGovernedIntent(entry: governed.GovernedIntentInsert): Promise<governed.GovernedIntent> {
@@ -67,6 +72,7 @@ export function createPaymentStore(database: Database) {
       if (written.kind !== 'next_attempt') throw new Error('a payment write got the result of another')
       return 'begun' in written ? written.begun : { verdict: written.applied ? 'begun' : 'came_late' }
     },
+    findRetryPlan: (merchantId: string) => findRetryPlan(database, merchantId),
     settleByHand: (entry: queries.SettlementUpdate, by: audit.ResolvedBy): Promise<boolean> =>
       audit.settleByHand(database, entry, by),
     /** Keeps the first answer of a key, and gives the one that is kept. */

@@ -48,6 +48,7 @@ export function paymentOf(plan: AttemptPlan, at: string = new Date().toISOString
     reference: plan.reference,
     metadata: {},
     routing: null,
+    retry: null,
     decline: null,
     failure: null,
     attempts: [

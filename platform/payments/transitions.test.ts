@@ -94,6 +94,7 @@ async function settledAs(amount_minor: bigint, ending: Ending) {
     response_status: 201,
     response_body: JSON.stringify(settled),
     resolve_after_ms: null,
+    wait: null,
   })
   const { status, amount, amount_authorized, amount_captured } = (await store.get(
     begun.merchant_id,

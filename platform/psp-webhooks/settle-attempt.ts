@@ -5,11 +5,11 @@ import { settleStatements } from '../agreements/settle-queries.ts'
 import { lockPayment } from '../operations/queries.ts'
 import { tell } from '../operations/settle-queries.ts'
 import { believable } from '../payments/attempt.ts'
-import { type Ending, settlementOf } from '../payments/machine.ts'
+import type { Ending } from '../payments/machine.ts'
 import { type SettlementUpdate, settleStatement } from '../payments/queries.ts'
 import { findPaymentWithin } from '../payments/read-queries.ts'
-import { settledPayment } from '../payments/settled-payment.ts'
 import { endingOf } from '../retries/advice.ts'
+import { settledOf } from '../retries/settled.ts'
 import { findToldAttempt, type StoredWebhook, type ToldAttempt } from './queries.ts'
 import { type Done, notYet, type SettlingDeps } from './settling.ts'
 
@@ -42,14 +42,15 @@ export async function settleAttempt(
   if (told.kind === 'unknown') return done('contradicts')
   const now = deps.clock.now()
   const ending: Ending = endingOf(told, plan.card?.brand ?? null, now)
-  const settled = settledPayment(payment, ending, now, attempt.attempt_id)
+  // Who had to act was there: what a cardholder has not completed is not retried.
+  const asked = attempt.state === 'action_required' ? 'never' : 'as_asked'
+  const settled = settledOf(payment, ending, now, attempt.attempt_id, asked)
   const entry: SettlementUpdate = {
     ...plan,
-    settlement: settlementOf(ending),
-    payment: settled,
+    ...settled,
     idempotency_key: null,
     response_status: 200,
-    response_body: JSON.stringify(settled),
+    response_body: JSON.stringify(settled.payment),
     resolve_after_ms: null,
   }
   if (attempt.state === 'action_required') return done(await completeAction(deps.database, entry))

@@ -94,6 +94,7 @@ async function settleBy(plan: AttemptPlan, outcome: Outcome): Promise<boolean> {
     response_status: 201,
     response_body: JSON.stringify(settled),
     resolve_after_ms: null,
+    wait: null,
   })
 }
 

@@ -12,24 +12,42 @@ import {
   type IntentRow,
   intentOf,
   intentsStatement,
+  type SettlementUpdate,
+  settleStatement,
 } from '../payments/queries.ts'
 import { type Charge, chargeOf, holdsAfter, type Refusal, type RetryState, refusalOf } from './governor.ts'
+import { scheduleStatement } from './schedule-queries.ts'
 import { lockState, slotOf, takeSlotStatement } from './state-queries.ts'
 
 export type GovernedIntentInsert = IntentInsert & { card: ChargedCard }
 
 export type GovernedWrite =
+  /** Of a payment that waits from then on. */
+  | { kind: 'settlement'; entry: SettlementUpdate }
   | { kind: 'intent'; entry: GovernedIntentInsert }
   | { kind: 'next_attempt'; entry: NextAttempt }
 
 export type GovernedWritten =
+  | { kind: 'settlement'; applied: boolean }
   | { kind: 'intent'; intent: GovernedIntent }
   | { kind: 'next_attempt'; begun: NextBegun }
 
 export async function writeGoverned(database: Database, write: GovernedWrite): Promise<GovernedWritten> {
+  if (write.kind === 'settlement')
+    return { kind: 'settlement', applied: await settleWaiting(database, write.entry) }
   return write.kind === 'intent'
     ? { kind: 'intent', intent: await insertGovernedIntent(database, write.entry) }
     : { kind: 'next_attempt', begun: await beginGovernedAttempt(database, write.entry) }
+}
+
+/** The end of an attempt and the wait for the next are durable together. */
+function settleWaiting(database: Database, entry: SettlementUpdate): Promise<boolean> {
+  return database.transaction([entry.merchant_id], async (query) => {
+    const [settled] = await query<{ changed: boolean }>(settleStatement(entry))
+    if (settled!.changed && entry.wait !== null)
+      await query(scheduleStatement(entry, entry.payment.card, entry.wait))
+    return settled!.changed
+  })
 }
 
 type Inserted = Exclude<IntentInserted, { verdict: 'card_not_known' | 'governed' }>

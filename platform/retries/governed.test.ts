@@ -63,6 +63,7 @@ async function settle(plan: AttemptPlan, ending: Ending, status?: 'processing') 
     response_status: httpStatusOf(settlement.payment_status),
     response_body: JSON.stringify(settled),
     resolve_after_ms: null,
+    wait: null,
   })
 }
 

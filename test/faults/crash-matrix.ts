@@ -72,10 +72,14 @@ export const failoverPlaces = failpoints.filter((name) => name.startsWith('platf
 /** Of what PSPs tell: in crash-webhooks. */
 export const webhookPlaces = failpoints.filter((name) => name.startsWith('platform.webhook.'))
 
+/** Those of retries by themselves: in retry-kill. */
+export const retryPlaces = failpoints.filter((name) => name.startsWith('platform.retry.'))
+
 const triedElsewhere = [
   ...webhookPlaces,
   ...[...batchPlaces, ...operationPlaces, ...tokenPlaces, ...rotationPlaces],
-  ...[...cardChangePlaces, ...transferPlaces, ...auditPlaces, ...failoverPlaces],
+  ...[...cardChangePlaces, ...transferPlaces, ...auditPlaces],
+  ...[...failoverPlaces, ...retryPlaces],
 ]
 
 /** @param secondHit by which time the place is reached in a step that moves money. */

@@ -20,6 +20,7 @@ function paymentOf(fields: Partial<Payment> = {}): Payment {
     ...{ id: 'pay_1', object: 'payment', status: 'captured', amount: 100, currency: 'EUR', card: 'card_1' },
     ...{ amount_authorized: amount, amount_captured: amount, amount_refunded: 0, capture: 'automatic' },
     ...{ initiator: 'customer', usage: null, agreement: null, operations: [], disputes: [], routing: null },
+    retry: null,
     ...{ reference: 'order 1', metadata: {}, decline: null, failure: null, created_at: '', updated_at: '' },
     attempts: [
       {
