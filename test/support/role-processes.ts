@@ -151,7 +151,8 @@ export async function startRoleProcesses(
     postgres,
     at,
     urlOf(path) {
-      if (/^\/v1\/(payment|agreements|routing|events|audit)/.test(path)) return at.platform.url
+      if (/^\/v1\/(payment|psp_webhooks|disputes|agreements|routing|events|audit)/.test(path))
+        return at.platform.url
       return /^\/v1\/(api_keys|approvals|merchants|users)/.test(path) ? at.access.url : at.vault.url
     },
     simulator_url: at.simulators.url,

@@ -30,7 +30,7 @@ export async function startRolesProduct(scope: Scope, options: StartOptions): Pr
     },
     pid: process.pid,
   }
-  await connectSimulators(sandbox)
+  await connectSimulators(sandbox, options.environment?.['COFFER_SIMULATOR_WEBHOOKS'] === 'on')
   const running = places.map((place) => roles.running(place)!)
   return {
     data_directory: roles.folder,
@@ -47,7 +47,10 @@ export async function startRolesProduct(scope: Scope, options: StartOptions): Pr
 }
 
 /** What a sandbox does for its first merchant. */
-async function connectSimulators({ api_url, secret_key, simulators }: SandboxFile): Promise<void> {
+async function connectSimulators(
+  { api_url, secret_key, simulators }: SandboxFile,
+  areWebhooksOn: boolean,
+): Promise<void> {
   for (const { psp, sandbox } of await findSimulators()) {
     const { name, secret, webhook_secret, settings } = sandbox
     const answer = await fetch(`${api_url}/v1/connections`, {
@@ -55,6 +58,12 @@ async function connectSimulators({ api_url, secret_key, simulators }: SandboxFil
       headers: { authorization: `Bearer ${secret_key}`, 'content-type': 'application/json' },
       body: JSON.stringify({ psp, name, base_url: simulators[psp], secret, webhook_secret, settings }),
     })
-    assert.equal(answer.status, 201, await answer.text())
+    const text = await answer.text()
+    assert.equal(answer.status, 201, text)
+    if (!areWebhooksOn) continue
+    const url = `${api_url}/v1/psp_webhooks/${JSON.parse(text).id}`
+    const body = JSON.stringify({ url, secret: webhook_secret })
+    const told = await fetch(`${simulators[psp]}/_sim/webhooks`, { method: 'PUT', body })
+    assert.equal(told.status, 200, await told.text())
   }
 }
