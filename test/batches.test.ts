@@ -208,7 +208,8 @@ test('a batch is paused, resumed and canceled; rows on their way are finished, a
 })
 
 test('a row that the PSP turns away is tried again, one without a certain answer is followed, and others go on', async () => {
-  await simulator.faults({ kind: 'rate_limit', times: 3 }, { kind: 'reset_after', times: 1 })
+  const unreachable = { kind: 'reset_before', times: 2, match: { path: '/v1/payment_methods' } }
+  await simulator.faults({ kind: 'rate_limit', times: 3 }, { kind: 'reset_after', times: 1 }, unreachable)
   const { body } = await send(linesOf('trouble', 40, { amount: 4711 }))
   const done = await ended(body.id)
   await simulator.noFaults()

@@ -38,7 +38,14 @@ export function keyOf(batchId: string, rowNumber: number, keyNumber: number): st
 }
 
 /** Failures that pass: nothing was sent, or the PSP took no more requests for the moment. */
-const passing = new Set(['not_sent', 'rate_limit', 'rate_limited', 'too_many_requests', 'http_429'])
+const passing = new Set([
+  'not_sent',
+  'psp_unavailable',
+  'rate_limit',
+  'rate_limited',
+  'too_many_requests',
+  'http_429',
+])
 
 const isTurnedAway = ({ status, failure }: Pick<Payment, 'status' | 'failure'>) =>
   status === 'failed' && failure !== null && passing.has(failure.code)
