@@ -20,6 +20,7 @@ import * as payments from '../platform/payments/queries.ts'
 import * as paymentReads from '../platform/payments/read-queries.ts'
 import { claimDue } from '../platform/payments/resolver-queries.ts'
 import { intentOf, newPlan, paymentOf } from '../platform/payments/test-attempts.ts'
+import { claimDueWebhooks } from '../platform/psp-webhooks/queries.ts'
 import { lockState, takeSlotStatement } from '../platform/retries/state-queries.ts'
 import * as cardChanges from '../vault/cards/change-queries.ts'
 import { deleteCards } from '../vault/cards/deletion-queries.ts'
@@ -82,7 +83,7 @@ async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey = new RegExp(
   `agreement_id card_id token_id number_hmac fingerprint idempotency_key attempt_id operation_id payment_id event_id key_id
-   connection_id forward_id batch_id origin resolve_at revoked_at disabled_at`
+   webhook_id due_at connection_id forward_id batch_id origin resolve_at revoked_at disabled_at`
     .split(/\s+/)
     .join('|'),
 )
@@ -251,6 +252,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     closeKeys: (database: Database) => batchWork.closeKeys(database, one[0], []),
     listBatches: (database: Database) => batches.listBatches(database, 'mer_', undefined, 10),
   }).map(([name, run]): (typeof hot)[number] => [`${name} of a batch`, 'coffer_platform_service', run]),
+  ['claimDueWebhooks', 'coffer_platform_relay', (database) => claimDueWebhooks(database, 20)],
   ['appendEvents', 'coffer_platform_relay', (database) => events.appendEvents(database, one, 1n, 'holder')],
 ]
 
