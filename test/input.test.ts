@@ -23,7 +23,7 @@ import { nameOf, type PublicRoute, publicRoutesOf } from './support/routes.ts'
 import { changesBetween, restingSnapshot } from './support/snapshot.ts'
 import { type ValidRequest, validRequest } from './support/valid-requests.ts'
 
-const runs = Number(process.env['COFFER_FUZZ_RUNS'] ?? 5_000)
+const runs = Number(process.env['COFFER_FUZZ_RUNS'] ?? 2_500)
 const seed = Number(process.env['COFFER_FUZZ_SEED'] ?? randomInt(2 ** 31))
 const atOnce = 16
 
