@@ -15,6 +15,9 @@ export function unknownOutcome(cause: string, psp_reference: string | null = nul
 /** Answers by which Adyen refuses a request before doing anything for it. */
 const refusalStatuses = [400, 401, 403, 404, 422, 429]
 
+/** For these Adyen's own code says less: it is that of anything without a code. */
+const namedStatuses: Partial<Record<number, string>> = { 401: 'unauthorized', 429: 'rate_limited' }
+
 /** The same request is being carried out, or was: the one before decides. */
 const inProgressCode = '704'
 
@@ -35,6 +38,5 @@ export function errorOutcome(
     return unknownOutcome(`http_${status}`, reference)
   if (code === inProgressCode) return unknownOutcome('in_flight', reference)
   const message = textAt(error, 'message') ?? `the PSP answered ${status}`
-  // Adyen's own code for a wrong key is that of anything without a code.
-  return refused(status, status === 401 ? 'unauthorized' : code, message)
+  return refused(status, namedStatuses[status] ?? code, message)
 }
