@@ -111,12 +111,10 @@ function withOwnKey(body: unknown): unknown {
   return kind === 'fingerprint' || kind === 'wrapping' ? { ...(body as object), kind: 'data' } : body
 }
 
-/** A payment that begins an agreement, or has nothing to do with one. */
+/** A payment of a cardholder, which nothing retries, that begins an agreement or has nothing to do with one. */
 function withOneConsent(body: unknown): unknown {
-  const { amount, initiator, agreement, consent, without_agreement, usage, ...others } = body as Record<
-    string,
-    unknown
-  >
+  const { amount, initiator, retry, agreement, consent, without_agreement, usage, ...others } =
+    body as Record<string, unknown>
   if (amount === undefined || others['currency'] === undefined || others['card'] === undefined) return body
   const begins = ['card_on_file', 'subscription', 'installment', 'unscheduled'].includes(String(usage))
   return { amount, ...others, ...(begins ? { usage } : {}) }
