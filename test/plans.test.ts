@@ -22,7 +22,7 @@ import { claimDue } from '../platform/payments/resolver-queries.ts'
 import { intentOf, newPlan, paymentOf } from '../platform/payments/test-attempts.ts'
 import { claimDueWebhooks } from '../platform/psp-webhooks/queries.ts'
 import { lockState, takeSlotStatement } from '../platform/retries/state-queries.ts'
-import { findCardKind, findConnections } from '../platform/routing/queries.ts'
+import { findCardKind } from '../platform/routing/queries.ts'
 import * as cardChanges from '../vault/cards/change-queries.ts'
 import { deleteCards } from '../vault/cards/deletion-queries.ts'
 import {
@@ -223,11 +223,6 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     (database) => events.appendEvents(database, [{ type: 'card.updated' }] as never, 1n, 'holder'),
   ],
   ['findCardKind', 'coffer_platform_service', (database) => findCardKind(database, 'mer_', 'card_')],
-  [
-    'findConnections of rules',
-    'coffer_platform_service',
-    (database) => findConnections(database, 'mer_', ['con_']),
-  ],
   ['findPayments', 'coffer_platform_service', (database) => paymentReads.findPayments(database, one)],
   ['findKnownKey', 'coffer_access_relay', (database) => access.findKnownKey(database, 'key_')],
   ['listRevokedKeys', 'coffer_access_relay', (database) => access.listRevokedKeys(database, 1)],
