@@ -77,6 +77,7 @@ test('what is authorized is captured, and the payment shows what moved and by wh
     psp_reference: payment.attempts[0]!.psp_reference,
     failure: null,
     parked: false,
+    reversed: false,
   })
   const now = await read(payment)
   assert.deepEqual(amountsOf(now), ['captured', 1000, 1000, 0])
