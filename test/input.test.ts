@@ -1,7 +1,7 @@
 /**
  * Bad input, made from the schemas of every public route: each request differs in one thing from one that is taken.
  * None is answered 5xx, each is answered with a problem that names what is wrong and repeats no card number, and
- * after all of them not one row is another than before. COFFER_FUZZ_RUNS says how many requests, COFFER_FUZZ_SEED
+ * after all of them not one row is another than before. INPUT_TEST_RUNS says how many requests, INPUT_TEST_SEED
  * repeats a run.
  */
 import assert from 'node:assert/strict'
@@ -23,8 +23,8 @@ import { nameOf, type PublicRoute, publicRoutesOf } from './support/routes.ts'
 import { changesBetween, restingSnapshot } from './support/snapshot.ts'
 import { type ValidRequest, validRequest } from './support/valid-requests.ts'
 
-const runs = Number(process.env['COFFER_FUZZ_RUNS'] ?? 2_500)
-const seed = Number(process.env['COFFER_FUZZ_SEED'] ?? randomInt(2 ** 31))
+const runs = Number(process.env['INPUT_TEST_RUNS'] ?? 2_500)
+const seed = Number(process.env['INPUT_TEST_SEED'] ?? randomInt(2 ** 31))
 const atOnce = 16
 
 const product = await startProduct({ after })
@@ -222,7 +222,7 @@ test('every route takes what its schemas allow', async (t) => {
 })
 
 test('SEC-20, SEC-31: one broken thing at a time is refused, named, never echoed, and nothing is written', async (t) => {
-  t.diagnostic(`note: COFFER_FUZZ_SEED=${seed}`)
+  t.diagnostic(`note: INPUT_TEST_SEED=${seed}`)
   const before = await restingSnapshot(product)
   const faults: string[] = []
   let sent = 0

@@ -46,9 +46,9 @@ export const algorithms: AlgorithmEntry[] = [
   },
   {
     what: 'is this body the same? (payments)',
-    algorithm: 'HMAC-SHA-256 of canonical JSON',
+    algorithm: 'HMAC-SHA-256 of canonical JSON; of a batch, of its bytes',
     parameters: '`PLATFORM_BODY_KEY`',
-    files: ['core/idempotency.ts'],
+    files: ['core/idempotency.ts', 'platform/batches/upload.ts'],
   },
   {
     what: 'is this body the same? (keys, merchants, users, approvals)',
@@ -129,6 +129,18 @@ export const algorithms: AlgorithmEntry[] = [
       'vault/forward/finishing/oauth1-body-hash.ts',
       'vault/forward/finishing/jwe.ts',
     ],
+  },
+  {
+    what: 'is this notice from the PSP?',
+    algorithm: 'HMAC-SHA-256 as the PSP signs, compared in constant time',
+    parameters: "the connection's webhook secret, which stays in the vault",
+    files: ['vault/forward/webhook-signatures.ts'],
+  },
+  {
+    what: 'was this notice taken before? which part of a percentage split is a card in?',
+    algorithm: 'SHA-256',
+    parameters: 'no key: neither protects anything',
+    files: ['platform/psp-webhooks/receive.ts', 'platform/routing/choose.ts'],
   },
   {
     what: 'client certificates of destinations',

@@ -160,7 +160,8 @@ export const keys: KeyEntry[] = [
     name: 'secrets of connections and destinations',
     settings: [],
     algorithm: "the PSP's or recipient's",
-    purpose: 'the account at the PSP; finishing of forwards; client certificates',
+    purpose:
+      'the account at the PSP, and the signatures of its webhooks; finishing of forwards; client certificates',
     kept: "vault's database, encrypted under a data key",
     used_by: 'vault',
     cryptoperiod: "the PSP's",

@@ -52,7 +52,14 @@ test('a hold grows where that was asked for, and a refusal leaves it as it was',
   const grown = await stripe.paymentIntents.incrementAuthorization(intent.id, { amount: 1500 })
   assert.deepEqual([grown.status, grown.amount, grown.amount_capturable], ['requires_capture', 1500, 1500])
   await simulated.control('PUT', '/_sim/faults', {
-    faults: [{ kind: 'decline', decline_code: 'insufficient_funds', times: 1 }],
+    faults: [
+      {
+        kind: 'decline',
+        decline_code: 'insufficient_funds',
+        times: 1,
+        match: { path: '/v1/payment_intents/*/increment_authorization' },
+      },
+    ],
   })
   const refused = await stripeError(stripe.paymentIntents.incrementAuthorization(intent.id, { amount: 2000 }))
   assert.deepEqual([refused.statusCode, refused.decline_code], [402, 'insufficient_funds'])

@@ -103,7 +103,7 @@ function brokenValues(
 ): Broken[] {
   const inner = withoutNull(schema)
   // What is left out and is not complete by a member alone is all there, but for what is broken in it.
-  if (value === undefined && inner.type === 'object' && (inner.required ?? []).length > 0) {
+  if ((value ?? null) === null && inner.type === 'object' && (inner.required ?? []).length > 0) {
     const whole = sampleOf(inner)
     return brokenValues(schema, whole, place, replaced(body, place, whole) as typeof body, number)
   }

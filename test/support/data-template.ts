@@ -3,7 +3,7 @@
  * longer than most test files, so a run of several files makes them once and each file begins with a copy.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -22,10 +22,10 @@ export async function makeDataTemplate(): Promise<void> {
   process.env[variable] = folder
 }
 
-/** Does nothing where there is no template, or the folder has content already. */
+/** Does nothing where there is no template, or no folder, or it has content already. */
 export function copyDataTemplate(into: string): void {
   const template = process.env[variable]
-  if (template === undefined || readdirSync(into).length > 0) return
+  if (template === undefined || !existsSync(into) || readdirSync(into).length > 0) return
   // Node's own copy would give the cluster, which may belong to another user, to us.
   const { status, stderr } = spawnSync('cp', ['-a', `${template}/.`, into], { encoding: 'utf8' })
   if (status !== 0) throw new Error(`the template of the data could not be copied: ${stderr}`)
