@@ -107,6 +107,8 @@ test('numbers go in where they do not belong in an address', async () => {
         await api.call(method, path, { body: { ...cardFields, billing_address: { [name]: text } } })
 })
 
+const isRoles = process.env['TEST_TARGET'] === 'roles'
+
 /** As a client may write it: in one piece, in groups, within a word; for a name, for a value. */
 const written = [
   (number: string) => number,
@@ -117,7 +119,9 @@ const written = [
 
 test('numbers go in where they do not belong: every field, name, path and query of every route', async () => {
   const own = await ownValues(api, routes)
-  for (const route of routes) {
+  for (const [place, route] of routes.entries()) {
+    // Each way for each route takes long: where there is less time, the routes take turns.
+    const writings = isRoles ? written : [written[place % written.length]!]
     // Of what is deleted nothing else may be in need.
     const id = (await (route.method === 'DELETE' ? newIdOfOwn : idOfOwn)(api, route.url)) ?? 'x'
     const [{ path, body = {} }] = fc.sample(validRequest(route, id, own), { seed: 1, numRuns: 1 }) as [
@@ -129,7 +133,7 @@ test('numbers go in where they do not belong: every field, name, path and query 
         headers,
         key: randomUUID(),
       })
-    for (const write of written) {
+    for (const write of writings) {
       const text = write(canaries.next())
       const names = [...Object.keys(route.body?.properties ?? {}), text].filter((name) => name !== 'cvc')
       const values = [[text], { [text]: text }, { note: text }, { cvc }, { 'Card CVV': cvc, note: text }]

@@ -101,7 +101,7 @@ async function chargeAll(merchant: Merchant, cards: string[]): Promise<void> {
   const client = async () => {
     for (let index = next++; index < payments; index = next++) {
       const capture = index % 4 === 3 ? 'manual' : 'automatic'
-      await merchant.charge({ amount: 1_000 + index, card: cards[index % cards.length]!, capture })
+      await merchant.chargeIfAllowed({ amount: 1_000 + index, card: cards[index % cards.length]!, capture })
     }
   }
   await Promise.all(Array.from({ length: atOnce }, client))
