@@ -8,21 +8,15 @@ import Fastify, {
 } from 'fastify'
 import { send } from '../exchange.ts'
 import type { Parts as SimulatorParts } from '../simulator.ts'
+import { type IdParams, serverOptions, serveTimed } from '../simulator-server.ts'
 import { type Call, type Endpoint, isJson, type Json, textOf } from './call.ts'
 import { serverError } from './dialect.ts'
 import { AdyenError, errorAnswer } from './errors.ts'
 import type { AdyenObject, State } from './state.ts'
 
-const bodyBytesMax = 256 * 1024
-/** Longer than a client's pool keeps a connection, so a request never meets one that is just being closed. */
-const keepAlive_ms = 120_000
-/** For sending a request, not for answering it: a hang is never cut short. */
-const requestTimeout_ms = 30_000
 const keyLengthMax = 64
 
 export type Parts = SimulatorParts<AdyenObject> & { state: State }
-
-type IdParams = { Params: { id?: string } }
 
 /**
  * `AQE<company>_anything`: several keys of one company share what stands before the underscore, payments and
@@ -95,10 +89,7 @@ function onError(error: FastifyError | AdyenError, reply: FastifyReply, log?: Lo
 
 export function createServer(log?: Log): FastifyInstance {
   const app = Fastify({
-    bodyLimit: bodyBytesMax,
-    forceCloseConnections: true,
-    keepAliveTimeout: keepAlive_ms,
-    requestTimeout: requestTimeout_ms,
+    ...serverOptions,
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
@@ -111,10 +102,7 @@ export function createServer(log?: Log): FastifyInstance {
 
 export function registerEndpoints(app: FastifyInstance, parts: Parts, endpoints: Endpoint[]) {
   for (const endpoint of endpoints)
-    app.post<IdParams>(`/v72${endpoint.path}`, async (request, reply) => {
-      const started_ms = performance.now()
-      await serveEndpoint(parts, endpoint, request, reply)
-      parts.service_times.add(`POST /v72${endpoint.path}`, performance.now() - started_ms)
-      return reply
-    })
+    serveTimed(app, parts.service_times, { method: 'POST', url: `/v72${endpoint.path}` }, (request, reply) =>
+      serveEndpoint(parts, endpoint, request, reply),
+    )
 }

@@ -10,6 +10,7 @@ import Fastify, {
 } from 'fastify'
 import { send } from '../exchange.ts'
 import type { Parts as SimulatorParts } from '../simulator.ts'
+import { type IdParams, serverOptions, serveTimed } from '../simulator-server.ts'
 import type { Call, Endpoint } from './call.ts'
 import { serverError } from './dialect.ts'
 import { errorAnswer, StripeError } from './errors.ts'
@@ -17,19 +18,12 @@ import { parseForm, readParameters } from './form.ts'
 import { newId } from './ids.ts'
 import type { State, StripeObject } from './state.ts'
 
-const bodyBytesMax = 256 * 1024
-/** Longer than a client's pool keeps a connection, so a request never meets one that is just being closed. */
-const keepAlive_ms = 120_000
-/** For sending a request, not for answering it: a hang is never cut short. */
-const requestTimeout_ms = 30_000
 const keyLengthMax = 255
 
 export type Parts = SimulatorParts<StripeObject> & {
   state: State
   accountOf(authorization: string | undefined): string
 }
-
-export type IdParams = { Params: { id?: string } }
 
 function readKey(request: FastifyRequest): string | null {
   const key = request.headers['idempotency-key']
@@ -111,10 +105,7 @@ function onError(error: FastifyError | StripeError, reply: FastifyReply, log?: L
 
 export function createServer(log?: Log): FastifyInstance {
   const app = Fastify({
-    bodyLimit: bodyBytesMax,
-    forceCloseConnections: true,
-    keepAliveTimeout: keepAlive_ms,
-    requestTimeout: requestTimeout_ms,
+    ...serverOptions,
     routerOptions: { maxParamLength: 200 },
   })
   app.removeAllContentTypeParsers()
@@ -137,17 +128,11 @@ export function createServer(log?: Log): FastifyInstance {
 }
 
 export function registerEndpoints(app: FastifyInstance, parts: Parts, endpoints: Endpoint[]) {
-  for (const endpoint of endpoints) {
-    const route = `${endpoint.method} /v1${endpoint.path}`
-    app.route<IdParams>({
-      method: endpoint.method,
-      url: `/v1${endpoint.path}`,
-      handler: async (request, reply) => {
-        const started_ms = performance.now()
-        await serveEndpoint(parts, endpoint, request, reply)
-        parts.service_times.add(route, performance.now() - started_ms)
-        return reply
-      },
-    })
-  }
+  for (const endpoint of endpoints)
+    serveTimed(
+      app,
+      parts.service_times,
+      { method: endpoint.method, url: `/v1${endpoint.path}` },
+      (request, reply) => serveEndpoint(parts, endpoint, request, reply),
+    )
 }
