@@ -2,25 +2,16 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { promisify } from 'node:util'
 import type { Card } from '@coffer/vault/cards/schemas.ts'
 import { apiOf, assertProblem, firstApi, simulatorOf } from './support/api.ts'
+import { freePort } from './support/free-port.ts'
 import { processesIn } from './support/processes.ts'
 import { eventually, runCommand, startProduct, temporaryFolder } from './support/product.ts'
 
 const run = promisify(execFile)
-
-/** A port that nobody listens on just now. */
-async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((done) => probe.listen(0, '127.0.0.1', done))
-  const { port } = probe.address() as { port: number }
-  await new Promise((done) => probe.close(done))
-  return port
-}
 
 const port = await freePort()
 const product = await startProduct(
