@@ -2,7 +2,7 @@
 
 import { createServer } from 'node:net'
 import { forbidCodeGeneration } from '@coffer/core/code-generation.ts'
-import { type ConfigOf, readConfig } from '@coffer/core/config.ts'
+import { readConfig } from '@coffer/core/config.ts'
 import { createLog, type Log } from '@coffer/core/log.ts'
 import { migrate } from '@coffer/core/migrate.ts'
 import { pino } from 'pino'
@@ -20,8 +20,8 @@ import { startSandbox } from './sandbox.ts'
 import { modeOf, serve } from './serve.ts'
 import {
   everyProcess,
-  handedOnSettings,
   printableConfig,
+  readHandedOn,
   readMigrateConfig,
   refuseWrongConfig,
   roleProcessSettings,
@@ -50,7 +50,7 @@ export async function startAll(listen: Listen): Promise<void> {
       simulator_urls: config.COFFER_SIMULATOR_URLS,
       are_webhooks_on: config.COFFER_SIMULATOR_WEBHOOKS === 'on',
       failpoint: config.COFFER_FAILPOINT === '' ? undefined : config.COFFER_FAILPOINT,
-      role_settings: givenSettings(config),
+      role_settings: await readHandedOn(process.env),
       drain_ms: config.COFFER_DRAIN_MS,
     },
     log,
@@ -62,12 +62,6 @@ export async function startAll(listen: Listen): Promise<void> {
   })
   sandbox.postgres.exited.then(({ code, signal }) => stop(`PostgreSQL ended (${signal ?? code})`, 1))
   process.stdout.write(banner(sandbox, directory.path, performance.now() - startedMs))
-}
-
-/** What the roles of a sandbox are given of it. */
-function givenSettings(config: ConfigOf<typeof sandboxSettings>): Record<string, string> {
-  const given = Object.keys(handedOnSettings).map((name) => [name, (config as Record<string, unknown>)[name]])
-  return Object.fromEntries(given.filter(([, value]) => value !== undefined))
 }
 
 export async function startRole(name: RoleName, listen: Listen): Promise<void> {

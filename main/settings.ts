@@ -34,42 +34,7 @@ export const everyProcess = {
   COFFER_STOP_DEADLINE_MS: integer('time a stop may take', { min: 1_000, max: 80_000, fallback: 30_000 }),
 }
 
-const keySettings = {
-  VAULT_KEY_PROVIDER: optionalText('what wraps the data keys'),
-  VAULT_KEY_PROVIDER_TIMEOUT_MS: optionalText('time the provider has for a call'),
-  VAULT_KEY_AGE_MS: optionalText('time after which a key must have been opened again'),
-  VAULT_KEY_USES_MAX: optionalText('uses after which a key must have been opened again'),
-  VAULT_KMS_KEY_ARN: optionalText('ARN of the key of AWS KMS; without it a simulated one'),
-  VAULT_KMS_PREVIOUS_KEY_ARNS: optionalText('ARNs of keys that it followed'),
-  VAULT_KMS_ENDPOINT: optionalText('address of AWS KMS'),
-  VAULT_OPENBAO_URL: optionalText('address of OpenBao or HashiCorp Vault; without it a simulated one'),
-  VAULT_OPENBAO_CA: optionalText('PEM of the authority that signed its certificate'),
-  VAULT_OPENBAO_TOKEN_PATH: optionalText('the file its token is in'),
-  VAULT_OPENBAO_MOUNT: optionalText('where its transit engine is mounted'),
-  VAULT_OPENBAO_KEY: optionalText('name of the key there'),
-  VAULT_OPENBAO_NAMESPACE: optionalText('namespace to ask in'),
-  VAULT_SHAMIR_KEY_ID: optionalText('id of the key that is in shares'),
-  VAULT_SHAMIR_PREVIOUS_KEY_IDS: optionalText('ids of keys that it followed'),
-}
-
-/** Handed on as they are: the platform and the public listener say what they may be. */
-export const handedOnSettings = {
-  PSP_DEADLINE_MS: optionalText('time a PSP has for a payment'),
-  ANSWER_DEADLINE_MS: optionalText('time before a payment is answered 202'),
-  APPROVAL_DECISION_MINUTES: optionalText('minutes a second person has to approve'),
-  APPROVAL_USE_MINUTES: optionalText('minutes in which what was approved may be done'),
-  OIDC_ISSUER: optionalText('issuer of the OpenID Connect identity provider people sign in at'),
-  OIDC_AUDIENCE: optionalText('what its tokens must be for'),
-  OIDC_ROLES_CLAIM: optionalText('a claim that lists scopes'),
-  ...keySettings,
-  CIRCUIT_RETRY_AFTER_MS: optionalText('time before a connection in trouble is tried again'),
-  PLATFORM_BIN_TABLE: optionalText('what first digits of card numbers tell of the issuer'),
-  CARD_TESTING_DECLINED_CARDS_MAX: optionalText('different cards declined in ten minutes; 0 for no guard'),
-  ...Object.fromEntries(
-    Object.entries(publicSettings('sandbox')).map(([name, { describe }]) => [name, optionalText(describe)]),
-  ),
-}
-
+/** Of a sandbox itself; what it hands on to its roles is beside this, in `handedOnSettings`. */
 export const sandboxSettings = {
   ...everyProcess,
   COFFER_MODE: oneOf('a sandbox is never for real cards', ['sandbox'], 'sandbox'),
@@ -79,7 +44,41 @@ export const sandboxSettings = {
     ['on', 'off'],
     'on',
   ),
-  ...handedOnSettings,
+}
+
+/** Where its roles are, what they keep and with which keys: a sandbox makes these itself. */
+const madeBySandbox = new Set(
+  `ACCESS_URL VAULT_URL COFFER_AUDIT_FOLDER VAULT_TRANSFER_FOLDER
+   ACCESS_DATABASE_URL ACCESS_RELAY_DATABASE_URL VAULT_DATABASE_URL VAULT_RELAY_DATABASE_URL
+   PLATFORM_DATABASE_URL PLATFORM_RELAY_DATABASE_URL
+   ACCESS_SIGNING_KEY ACCESS_PUBLIC_KEY VAULT_ROLE_KEY VAULT_PUBLIC_KEY PLATFORM_ROLE_KEY PLATFORM_PUBLIC_KEY
+   ACCESS_AUDIT_KEY VAULT_AUDIT_KEY PLATFORM_AUDIT_KEY
+   VAULT_WRAPPING_KEY VAULT_FINGERPRINT_KEY PLATFORM_BODY_KEY FIRST_SECRET_KEY`.split(/\s+/),
+)
+
+/** All else that a role may be told: handed on as it is, and the role says what it may be. */
+export async function handedOnSettings(): Promise<Settings> {
+  const tables = await Promise.all(roleNames.map(async (name) => (await roles[name]()).settings))
+  const settings = [publicSettings('sandbox'), ...tables].flatMap((table) => Object.entries(table))
+  return Object.fromEntries(
+    settings
+      .filter(([name]) => !madeBySandbox.has(name) && !(name in sandboxSettings))
+      .map(([name, { describe, secret }]) => [
+        name,
+        secret === true ? optionalSecret(describe) : optionalText(describe),
+      ]),
+  )
+}
+
+/** What the environment says of them; what it does not name has the role's own default. */
+export async function readHandedOn(environment: Environment): Promise<Record<string, string>> {
+  const config = Object.entries(readConfig(await handedOnSettings(), environment))
+  return Object.fromEntries(
+    config.flatMap(([name, value]) => {
+      if (value === undefined) return []
+      return [[name, value instanceof Secret ? (value.expose() as string) : (value as string)]]
+    }),
+  )
 }
 
 const port = (describe: string) => integer(describe, { min: 0, max: 65_535, fallback: 0 })
@@ -123,7 +122,7 @@ const optionNames = ['PORT', 'HOST', 'COFFER_DATA_DIR']
 export type Startable = 'all' | RoleName | 'simulators'
 
 async function settingsOf(what: Startable, environment: Environment): Promise<Settings> {
-  if (what === 'all') return sandboxSettings
+  if (what === 'all') return { ...sandboxSettings, ...(await handedOnSettings()) }
   if (what === 'simulators') return everyProcess
   return { ...roleProcessSettings, ...publicSettings(modeOf(environment)), ...(await roles[what]()).settings }
 }

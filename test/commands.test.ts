@@ -123,6 +123,26 @@ test('--print-config shows each setting and where it is from, and of a secret it
   assert.match(empty, /^VAULT_ROLE_KEY=\(missing\)$/m)
 })
 
+test('a sandbox hands on what a role may be told, secrets too, and says what is wrong with it', async (t) => {
+  const key = join(temporaryFolder(t), 'cvc-store.key')
+  writeFileSync(key, `${right['VAULT_WRAPPING_KEY']}\n`)
+  const environment = {
+    OIDC_ISSUER: 'https://sign-in.example',
+    VAULT_CVC_STORE_KEY_FILE: key,
+    VAULT_KEY_ROTATION_ROWS_PER_SECOND: '7',
+  }
+  const { output } = await coffer(t, ['start', '--print-config'], environment)
+  const lines = output.split('\n')
+  assert.ok(lines.includes('OIDC_ISSUER=https://sign-in.example'), output)
+  assert.ok(lines.includes('VAULT_KEY_ROTATION_ROWS_PER_SECOND=7'), output)
+  assert.match(output, /^VAULT_CVC_STORE_KEY=\(set, \d+ bytes, from .*\)$/m)
+  // It makes its own keys and databases, whatever is meant for another start in the same environment.
+  assert.doesNotMatch(output, /^(VAULT_WRAPPING_KEY|VAULT_DATABASE_URL|FIRST_SECRET_KEY)=/m)
+  const refused = await coffer(t, ['start', '--port', 'auto', '--data-dir', temporaryFolder(t)], environment)
+  assert.equal(refused.code, 1)
+  assert.match(refused.output, /OIDC_ISSUER and OIDC_AUDIENCE are set together/)
+})
+
 test('the guide names every setting', async () => {
   const guide = readFileSync(join(import.meta.dirname, '..', 'docs', 'operating.md'), 'utf8')
   const ofRoles = await Promise.all(roleNames.map(async (name) => (await roles[name]()).settings))
