@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { LoadJob, LoadResult } from './load.ts'
+import type { LoadJob, LoadResult, LoadState } from './load.ts'
 import type { FromLoadProcess, ToLoadProcess } from './load-process.ts'
 import { type StartedProcess, startProcess } from './processes.ts'
 
@@ -13,6 +13,8 @@ export type Generator = {
     count: number
     run: string
   }): Promise<string>
+  /** Cards that are there already, and from which number on card numbers are new. */
+  useCards(state: LoadState): Promise<void>
   load(job: LoadJob, events: GeneratorEvents): Promise<LoadResult>
 }
 
@@ -58,6 +60,9 @@ export function startGenerator(): Generator {
     started,
     async makeCards(input) {
       return (await request({ kind: 'make_cards', ...input }, 'cards_made', NO_EVENTS)).sample
+    },
+    async useCards(state) {
+      await request({ kind: 'use_cards', ...state }, 'cards_known', NO_EVENTS)
     },
     async load(job, events) {
       return (await request({ kind: 'load', job }, 'result', events)).result

@@ -3,6 +3,7 @@ import { type LoadJob, type LoadResult, type LoadState, makeCards, runLoad } fro
 /** The load generator's own process: takes jobs over IPC, one after the other, and answers with results. */
 export type ToLoadProcess =
   | { kind: 'make_cards'; target: LoadJob['target']; connections: number; count: number; run: string }
+  | ({ kind: 'use_cards' } & LoadState)
   | { kind: 'load'; job: LoadJob }
 
 export type FromLoadProcess =
@@ -10,6 +11,7 @@ export type FromLoadProcess =
   | { kind: 'window_close' }
   | { kind: 'progress'; fraction: number }
   | { kind: 'cards_made'; sample: string }
+  | { kind: 'cards_known' }
   | { kind: 'result'; result: LoadResult }
   | { kind: 'failed'; message: string }
 
@@ -23,6 +25,12 @@ async function handle(message: ToLoadProcess): Promise<void> {
   if (message.kind === 'make_cards') {
     state.run = message.run
     say({ kind: 'cards_made', sample: await makeCards(message, message.count, state) })
+    return
+  }
+  if (message.kind === 'use_cards') {
+    const { run, next_number, cards } = message
+    Object.assign(state, { run, next_number, cards })
+    say({ kind: 'cards_known' })
     return
   }
   const result = await runLoad(message.job, state, {

@@ -13,6 +13,9 @@ export type Options = {
   /** Undefined measures the scenarios. */
   import_rows: number | undefined
   batch_rows: number | undefined
+  full_vault_rows: number | undefined
+  rotation_seconds: number | undefined
+  rotation_cards: number | undefined
   /** Measures the connectors by themselves, instead of the product. */
   transforms: boolean
   json_file: string | undefined
@@ -35,6 +38,11 @@ prints a table.
   --soak-rate N        arrivals a second of that load (default 1000)
   --import ROWS        instead of all that, one import of so many cards (the goal is set for 1000000)
   --batch ROWS         instead of all that, one batch of so many payments (the goal is set for 1000000)
+  --full-vault ROWS    instead of all that, tokenize and get in a vault with so many imported cards against an empty
+                       one (the goal is set for 1000000; windows of 60 s, which hold a whole checkpoint cycle)
+  --rotation SECONDS   instead of all that, 1000 tokenize and 1000 get a second for so long, while all keys are
+                       rotated (the goal: no error)
+  --rotation-cards N   cards that are there before (default 200 for each second)
   --no-yardsticks      leave out the bare server and the insert rate
   --json FILE          write the results there too (always: bench/results/<time>.json)
   --entry FILE         the script that starts the product (default main/cli.ts)
@@ -58,6 +66,9 @@ export function parseOptions(args: string[]): Options | undefined {
       'soak-rate': WITH_VALUE,
       import: WITH_VALUE,
       batch: WITH_VALUE,
+      'full-vault': WITH_VALUE,
+      rotation: WITH_VALUE,
+      'rotation-cards': WITH_VALUE,
       yardsticks: { type: 'boolean', default: true },
       json: WITH_VALUE,
       entry: { type: 'string', default: 'main/cli.ts' },
@@ -73,7 +84,7 @@ export function parseOptions(args: string[]): Options | undefined {
   return {
     only: scenarioNames(transforms ? undefined : values.only),
     transforms,
-    seconds: positive('seconds', values.seconds, 10),
+    seconds: positive('seconds', values.seconds, values['full-vault'] === undefined ? 10 : 60),
     connections: positive('connections', values.connections, 64),
     rates: {
       tokenize: rateOf('tokenize'),
@@ -84,8 +95,11 @@ export function parseOptions(args: string[]): Options | undefined {
     soak_seconds: values.soak === undefined ? 0 : positive('soak', values.soak, 0),
     soak_rate: positive('soak-rate', values['soak-rate'], 1_000),
     yardsticks: values.yardsticks,
-    import_rows: values.import === undefined ? undefined : positive('import', values.import, 0),
-    batch_rows: values.batch === undefined ? undefined : positive('batch', values.batch, 0),
+    import_rows: optional('import', values.import),
+    batch_rows: optional('batch', values.batch),
+    full_vault_rows: optional('full-vault', values['full-vault']),
+    rotation_seconds: optional('rotation', values.rotation),
+    rotation_cards: optional('rotation-cards', values['rotation-cards']),
     json_file: values.json,
     entry: values.entry,
   }
@@ -106,4 +120,8 @@ function positive(name: string, text: string | undefined, otherwise: number): nu
   if (!Number.isInteger(value) || value <= 0)
     throw new Error(`--${name}: '${text}' is not a whole number above 0`)
   return value
+}
+
+function optional(name: string, text: string | undefined): number | undefined {
+  return text === undefined ? undefined : positive(name, text, 0)
 }

@@ -30,13 +30,16 @@ const START_DEADLINE_MS = 60_000
  * Starts the product with everything in one process, its PSP calls going to `stripe_url`, and waits until
  * it is ready.
  */
-export async function startProduct(input: StartInput & { stripe_url: string }): Promise<Product> {
+export async function startProduct(
+  input: StartInput & { stripe_url: string; environment?: Record<string, string> },
+): Promise<Product> {
   const started = startProcess({
     args: [...server_flags, input.entry, 'start', '--port', 'auto'],
     cwd: input.repository,
     env: {
       COFFER_DATA_DIR: input.data_directory,
       COFFER_SIMULATOR_URLS: `stripe=${input.stripe_url}`,
+      ...input.environment,
     },
     log_file: `${input.data_directory}-product.log`,
   })

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { measureBatch } from './batch.ts'
+import { checkpointSettings, measureFullVault, renderFullVault } from './full-vault.ts'
 import { startGenerator } from './generator.ts'
 import { measureImport } from './import.ts'
 import { describeMachine } from './machine.ts'
@@ -12,7 +13,8 @@ import { startProduct, startSimulator } from './product.ts'
 import { createProgress } from './progress.ts'
 import { renderReport } from './report.ts'
 import type { Results } from './results.ts'
-import { measureAll } from './suite.ts'
+import { measureRotation, renderRotation, startWrappingService } from './rotation.ts'
+import { type Bench, measureAll } from './suite.ts'
 import { measureTransforms } from './transforms.ts'
 import { judge } from './verdicts.ts'
 import { connectAs } from './yardsticks.ts'
@@ -30,10 +32,6 @@ async function runBenchmark(options: Options, cleanup: Cleanup): Promise<void> {
   // system.
   const scratch = mkdtempSync(join(results_directory, `data-${process.pid}-`))
   cleanup.later(() => rmSync(scratch, { recursive: true, force: true, maxRetries: 5 }))
-  let postmaster = 0
-  // PostgreSQL may outlive a server that crashed by some seconds, and would go on writing into what we
-  // remove.
-  cleanup.later(() => untilEnded(postmaster))
 
   const started_at = new Date().toISOString()
   const progress = createProgress()
@@ -44,48 +42,71 @@ async function runBenchmark(options: Options, cleanup: Cleanup): Promise<void> {
     onSpawn: (started: StartedProcess) => cleanup.later(() => started.stop()),
   }
   const simulator = await startSimulator({ ...shared, data_directory: join(scratch, 'simulator') })
-  const data_directory = join(scratch, 'data')
-  const product = await startProduct({ ...shared, data_directory, stripe_url: simulator.url })
-  const { postgres } = product.sandbox
-  const client = await connectAs(postgres, 'postgres')
-  cleanup.later(() => client.end())
-  postmaster = await findPostmaster(client)
-  const machine = await describeMachine(client)
-  const generator = startGenerator()
-  cleanup.later(() => generator.started.stop())
+  const open = async (name: string, environment: Record<string, string> = {}): Promise<Bench> => {
+    const data_directory = join(scratch, name)
+    let postmaster = 0
+    // PostgreSQL may outlive a server that crashed by some seconds, and would go on writing into what we
+    // remove.
+    cleanup.later(() => untilEnded(postmaster))
+    const product = await startProduct({ ...shared, data_directory, stripe_url: simulator.url, environment })
+    const client = await connectAs(product.sandbox.postgres, 'postgres')
+    cleanup.later(() => client.end())
+    postmaster = await findPostmaster(client)
+    const machine = await describeMachine(client)
+    const generator = startGenerator()
+    cleanup.later(() => generator.started.stop())
+    const pids = {
+      server: product.started.pid,
+      postmaster,
+      simulator: simulator.started.pid,
+      generator: generator.started.pid,
+    }
+    return { options, progress, machine, product, simulator, client, generator, pids, data_directory }
+  }
+  /** A process that ended under it is told with its last words. */
+  const explained = <Result>(work: Promise<Result>, ...benches: Bench[]): Promise<Result> =>
+    work.catch(async (error: Error) => {
+      const products = benches.map(({ product }, index) => [`the product ${index + 1}`, product.started])
+      throw await explain(error, { ...Object.fromEntries(products), 'the simulator': simulator.started })
+    })
+  /** Written to files, and printed. */
+  const tell = (results: object, text: string) => {
+    progress.end()
+    const file = join(results_directory, `${started_at.replaceAll(':', '-').slice(0, 19)}.json`)
+    for (const target of [file, ...(options.json_file === undefined ? [] : [options.json_file])])
+      writeFileSync(target, `${JSON.stringify(results, undefined, 2)}\n`)
+    console.log(`\n${text}\n\nResults: ${file}`)
+  }
 
-  const pids = {
-    server: product.started.pid,
-    postmaster,
-    simulator: simulator.started.pid,
-    generator: generator.started.pid,
+  if (options.full_vault_rows !== undefined) {
+    const environment = checkpointSettings(options.seconds)
+    const empty = await open('empty', environment)
+    const full = await open('full', environment)
+    const result = await explained(measureFullVault(empty, full, options.full_vault_rows), empty, full)
+    return tell({ started_at, options, machine: full.machine, ...result }, renderFullVault(result))
   }
-  if (options.import_rows !== undefined) {
-    progress.begin('importing')
-    const result = await measureImport({ product, pids, client }, options.import_rows)
+  if (options.rotation_seconds !== undefined) {
+    const service = await startWrappingService(scratch)
+    cleanup.later(service.stop)
+    const bench = await open('data', service.environment)
+    const result = await explained(measureRotation(bench, service), bench)
+    return tell({ started_at, options, machine: bench.machine, ...result }, renderRotation(result))
+  }
+  const bench = await open('data')
+  if (options.import_rows !== undefined || options.batch_rows !== undefined) {
+    progress.begin(options.import_rows === undefined ? 'charging' : 'importing')
+    const result =
+      options.import_rows === undefined
+        ? await measureBatch(bench, options.batch_rows!)
+        : await measureImport(bench, options.import_rows)
     progress.end()
     console.table(result)
     return
   }
-  if (options.batch_rows !== undefined) {
-    progress.begin('charging')
-    const result = await measureBatch({ product, pids, client }, options.batch_rows)
-    progress.end()
-    console.table(result)
-    return
-  }
-  const bench = { options, progress, machine, product, simulator, client, generator, pids, data_directory }
-  const measured = await measureAll(bench).catch(async (error: Error) => {
-    throw await explain(error, { 'the product': product.started, 'the simulator': simulator.started })
-  })
-  const unjudged = { started_at, options, machine, ...measured }
+  const measured = await explained(measureAll(bench), bench)
+  const unjudged = { started_at, options, machine: bench.machine, ...measured }
   const results: Results = { ...unjudged, verdicts: judge(unjudged) }
-  progress.end()
-  const file = join(results_directory, `${started_at.replaceAll(':', '-').slice(0, 19)}.json`)
-  for (const target of [file, ...(options.json_file === undefined ? [] : [options.json_file])]) {
-    writeFileSync(target, `${JSON.stringify(results, undefined, 2)}\n`)
-  }
-  console.log(`\n${renderReport(results)}\n\nResults: ${file}`)
+  tell(results, renderReport(results))
 }
 
 /** A run that was killed outright could not remove its data; the name says which process it belonged to. */

@@ -105,7 +105,7 @@ export async function measureAll(bench: Bench): Promise<Measured> {
  * before its first use, which holds up every commit for tens of milliseconds, some three times in ten seconds
  * here. From a server's first checkpoints on it uses old files again.
  */
-async function ageWal(client: pg.Client): Promise<void> {
+export async function ageWal(client: pg.Client): Promise<void> {
   const message = `select pg_logical_emit_message(false, 'bench', repeat('x', 1024 * 1024))`
   for (let written = 0; written < WAL_MEGABYTES; written++) await client.query(message)
   await client.query('checkpoint')
@@ -126,7 +126,7 @@ async function measureBareServer(bench: Bench, sample: string, begin: (title: st
   }
 }
 
-function phaseJob(
+export function phaseJob(
   bench: Bench,
   target: LoadJob['target'],
   name: ScenarioName,
@@ -138,7 +138,7 @@ function phaseJob(
   return { target, scenarios: [{ name, weight: 1 }], connections, pace, warm_up_ms, window_ms }
 }
 
-function openPace(rate_per_second: number, gaps: Gaps) {
+export function openPace(rate_per_second: number, gaps: Gaps) {
   return { kind: 'open' as const, rate_per_second, gaps }
 }
 
@@ -152,7 +152,7 @@ async function measureOpenLoop(bench: Bench, job: LoadJob): Promise<OpenPhase> {
 }
 
 /** Runs a job of one scenario and meters its window. */
-async function measurePhase(bench: Bench, job: LoadJob): Promise<Phase> {
+export async function measurePhase(bench: Bench, job: LoadJob): Promise<Phase> {
   const read = () => takeReading(bench.pids, bench.client)
   const opened = Promise.withResolvers<Awaited<ReturnType<typeof read>>>()
   const closed = Promise.withResolvers<Awaited<ReturnType<typeof read>>>()
@@ -216,12 +216,12 @@ function readSimulatorClock(bench: Bench) {
   return ask(bench.simulator.started, question, (message) => (message as Partial<FromSimulatorClock>).times)
 }
 
-function addressOf(url: string): { host: string; port: number } {
+export function addressOf(url: string): { host: string; port: number } {
   const { hostname, port } = new URL(url)
   return { host: hostname, port: Number(port) }
 }
 
 /** Six letters: no digits, which beside others could look like a card number in a reference. */
-function randomName(): string {
+export function randomName(): string {
   return Array.from(randomBytes(6), (byte) => String.fromCharCode(97 + (byte % 26))).join('')
 }

@@ -52,6 +52,7 @@ export async function startAll(listen: Listen): Promise<void> {
       failpoint: config.COFFER_FAILPOINT === '' ? undefined : config.COFFER_FAILPOINT,
       role_settings: await readHandedOn(process.env),
       drain_ms: config.COFFER_DRAIN_MS,
+      checkpoint_seconds: config.COFFER_POSTGRES_CHECKPOINT_SECONDS,
     },
     log,
   )

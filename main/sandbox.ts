@@ -26,6 +26,8 @@ export type SandboxOptions = {
   /** What the roles are set to beside what a sandbox finds out by itself. */
   role_settings: Record<string, string>
   drain_ms: number
+  /** Between checkpoints of PostgreSQL. */
+  checkpoint_seconds: number
 }
 
 type ConnectedSimulator = { psp: string; url: string; account: SandboxAccount }
@@ -49,6 +51,7 @@ export async function startSandbox(
   const postgres = await startEmbeddedPostgres({
     data_directory: directory.path,
     superuser_password: secrets.superuser_password,
+    settings: { checkpoint_timeout: `${options.checkpoint_seconds}s` },
     log,
   })
   const stops: (() => Promise<void>)[] = [() => postgres.stop()]

@@ -44,6 +44,14 @@ export const sandboxSettings = {
     ['on', 'off'],
     'on',
   ),
+  COFFER_POSTGRES_CHECKPOINT_SECONDS: integer(
+    'time between checkpoints of its PostgreSQL, for measurements',
+    {
+      min: 30,
+      max: 86_400,
+      fallback: 900,
+    },
+  ),
 }
 
 /** Where its roles are, what they keep and with which keys: a sandbox makes these itself. */
