@@ -105,3 +105,25 @@ test('a plan or a payment that makes no sense is refused, and leaves the plan as
   const present = await merchant.createPayment({ card: card.id, retry: 'automatic' })
   assertProblem(present, { status: 400, code: 'invalid_request', param: 'retry' })
 })
+
+test('a payment that waits for its retry is canceled at once, and another merchant finds none', async () => {
+  await merchant.call('PUT', '/v1/retry_plan', { body: { delays_seconds: [86_400] } })
+  const card = await merchant.card()
+  await declineOnce(card, 'insufficient_funds')
+  const { body: waiting } = await merchant.createPayment({ card: card.id, ...renewal })
+  assert.equal(waiting.status, 'processing')
+  const cancel = (of: Api, key: string) =>
+    of.call<{ object: string; status: string }>('POST', `/v1/payments/${waiting.id}/cancel`, {
+      body: {},
+      headers: { 'idempotency-key': key },
+    })
+  const stranger = await newMerchant(product, { connection: true })
+  assertProblem(await cancel(stranger, 'first'), { status: 404, code: 'not_found' })
+  const first = await cancel(merchant, 'first')
+  assert.deepEqual([first.status, first.body.object, first.body.status], [201, 'cancel', 'succeeded'])
+  assert.equal((await cancel(merchant, 'first')).text, first.text)
+  assertProblem(await cancel(merchant, 'second'), { status: 409, code: 'payment_state_invalid' })
+  const { body } = await merchant.call<Payment>('GET', `/v1/payments/${waiting.id}`)
+  assert.deepEqual([body.status, body.attempts.length, body.retry?.next_at], ['canceled', 1, null])
+  assert.equal(body.decline?.reason, 'insufficient_funds')
+})

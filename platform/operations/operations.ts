@@ -146,8 +146,10 @@ export function createOperations(deps: OperationsDeps) {
         }),
         ...intentTimes(deps),
         at,
+        answerOf: (operation) => answerOf(operation, serialize),
       })
       failpoint('platform.operation.after_intent')
+      if (intent.verdict === 'done') return answerOf(intent.operation, serialize)
       if (intent.verdict !== 'inserted')
         return answers.repeated<{ operation_id: string }>(intent, ({ operation_id }) =>
           answerFor(operation_id),

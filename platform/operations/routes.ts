@@ -66,7 +66,8 @@ export function publicRoutes(operations: Operations): Routes {
       {
         config: { access, failures },
         schema: {
-          summary: 'Let go of what is authorized, or end a payment that waits for the cardholder.',
+          summary:
+            'Let go of what is authorized, or end a payment that waits for the cardholder or its next retry.',
           headers,
           params: paymentId,
           body: newCancel,

@@ -113,10 +113,10 @@ async function tellLateSuccess(query: Query, plan: OperationPlan, at: Date): Pro
   await tell(query, plan, at, `${plan.kind}.late_success`, plan.operation_id, operation)
 }
 
-async function keepAnswer(
+export async function keepAnswer(
   query: Query,
-  plan: OperationPlan,
-  { idempotency_key, answerOf }: NonNullable<OperationSettle['answer']>,
+  plan: Pick<OperationPlan, 'merchant_id' | 'operation_id' | 'kind'>,
+  { idempotency_key, answerOf }: { idempotency_key: string; answerOf(operation: Operation): StoredAnswer },
   operation: Operation,
 ): Promise<void> {
   const { status, body } = answerOf(operation)

@@ -2,6 +2,7 @@
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Operation } from '../payments/schemas.ts'
+import { insertOperation } from './intent-queries.ts'
 import * as queries from './queries.ts'
 import * as settleQueries from './settle-queries.ts'
 
@@ -14,7 +15,7 @@ export function createOperationStore(database: Database) {
   const intents = createGroupCommit({
     name: 'operations.intent',
     write: (entries: queries.OperationInsert[]) =>
-      Promise.all(entries.map((entry) => queries.insertOperation(database, entry))),
+      Promise.all(entries.map((entry) => insertOperation(database, entry))),
     ...limits,
   })
   const settlements = createGroupCommit({

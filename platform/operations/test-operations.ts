@@ -60,6 +60,7 @@ export function insertOf(plan: AttemptPlan, changes: Partial<OperationInsert> = 
     resolve_after_ms: 60_000,
     lease_ms: 60_000,
     at: new Date(),
+    answerOf: (operation) => ({ status: 201, body: JSON.stringify(operation) }),
     ...changes,
   }
 }

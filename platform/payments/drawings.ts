@@ -9,6 +9,7 @@ const words: Record<string, Record<string, string>> = {
     'processing captured': 'approved, capture automatic',
     'processing authorized': 'approved, capture manual',
     'processing verified': 'approved, amount 0',
+    'processing canceled': 'canceled while it waited for its retry',
     'processing declined': 'issuer or PSP refused',
     'processing failed': 'provably nothing moved',
     'processing requires_action': 'the cardholder has to act',
