@@ -14,6 +14,7 @@ import fastify, {
   type FastifyRequest,
   type RawServerDefault,
 } from 'fastify'
+import { serializerFor } from './answer-serializers.ts'
 import { Failure, type FailureCode, problemOf } from './errors.ts'
 import { newId } from './ids.ts'
 import type { Log } from './log.ts'
@@ -129,8 +130,6 @@ export function createServer(log: Log, options: ServerOptions): Server {
     ajv: {
       customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false },
     },
-    // All at the start: code is not made from text once requests come in (core/code-generation.ts).
-    serializerOpts: { compileValidators: true },
     clientErrorHandler: answerUnparsed,
     frameworkErrors(error, request, reply) {
       reply.header('request-id', request.id)
@@ -140,6 +139,7 @@ export function createServer(log: Log, options: ServerOptions): Server {
 
   passOverExpectations(server.server, (request, response) => server.routing(request, response))
   server.removeContentTypeParser('text/plain')
+  server.setSerializerCompiler(({ schema }) => serializerFor(schema))
   const paths: { pattern: RegExp; methods: string[] }[] = []
   const noSuchRoute = (request: FastifyRequest, reply: FastifyReply) => {
     const path = request.url.split('?')[0]!
