@@ -25,6 +25,7 @@ import { failuresOf } from './route-failures.ts'
 import type { ServiceToken, UserToken } from './tokens.ts'
 import { inRequest, type TracedRequest } from './trace.ts'
 import { answerUnparsed, lacksHost, passOverExpectations } from './unparsed-requests.ts'
+import { validationFailure } from './validation-failure.ts'
 
 /** Who may call a route: a scope of the caller's API key, one of our own roles by name, or anybody. */
 export type RouteAccess = { scope: Scope } | { service: readonly string[] } | { open: true }
@@ -281,7 +282,7 @@ function failureOf(error: unknown): Failure {
   if (error instanceof Failure) return error
   if (error instanceof CommitUnknown) return new Failure('outcome_unknown', { cause: error })
   const { code, validation, validationContext } = error as FastifyError
-  if (validation?.[0] !== undefined) return validationFailure(validation[0], validationContext)
+  if (validation?.[0] !== undefined) return validationFailure(validation, validationContext)
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new Failure('request_too_large')
@@ -304,30 +305,6 @@ function tracedOf(request: FastifyRequest): TracedRequest {
 }
 
 const roundedMs = (reply: FastifyReply) => Math.round(reply.elapsedTime * 1000) / 1000
-
-/** What a validator found, told without any value of the request. */
-export function validationFailure(
-  problem: NonNullable<FastifyError['validation']>[number],
-  context?: string,
-): Failure {
-  const path = problem.instancePath.slice(1).split('/').map(unescaped)
-  const named = problem.params['missingProperty'] ?? problem.params['additionalProperty']
-  const names = [...path, named].filter((part) => typeof part === 'string' && part !== '').join('.')
-  // The message comes from the schema, never from the value: nothing of the request is echoed but its shape,
-  // and that not where somebody put a card number for a name.
-  const param = shownName(names)
-  const detail = `${context ?? 'body'}${param === '' ? '' : ` ${param}`}: ${problem.message ?? 'is not valid'}`
-  return new Failure('invalid_request', param === '' ? { detail } : { detail, param })
-}
-
-/** JSON pointer, RFC 6901. */
-const unescaped = (part: string) => part.replaceAll('~1', '/').replaceAll('~0', '~')
-
-/** So many digits, however they are parted, could be a card number; and a name may be as long as a body. */
-function shownName(names: string): string {
-  const masked = names.slice(0, 200).replace(/[0-9](?:[^0-9]{0,3}[0-9]){11,}/g, '[card number]')
-  return masked.length > 100 ? `${masked.slice(0, 100)}…` : masked
-}
 
 function sendFailure(
   failure: Failure,

@@ -4,6 +4,14 @@ import { Type } from 'typebox'
 /** What PostgreSQL's text can hold, and its JSON can read back: no NUL, and no half of a character. */
 export const storableText = '^[^\\u0000\\ud800-\\udfff]*$'
 
+/** Why somebody did a thing, as the audit trail keeps it: something is written there, not only spaces. */
+export const writtenReason = Type.String({
+  minLength: 3,
+  maxLength: 500,
+  pattern: '^[^\\u0000\\ud800-\\udfff]*[^\\s\\u0000\\ud800-\\udfff][^\\u0000\\ud800-\\udfff]*$',
+  description: 'Goes into the audit trail.',
+})
+
 /**
  * At the beginning of a pattern for names that clients choose: not that of a card's security code, which must never be
  * stored (PCI DSS 3.3.1) and cannot be told by its digits.

@@ -159,8 +159,10 @@ function listenOf({ host, port, dataDir }: Options): Listen {
   return { host, port, data_directory: dataDir }
 }
 
+/** As they are typed in the folder of a clone; `-s`, because npm tells what it runs on standard output. */
 function examples(...lines: string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`
+  const typed = lines.map((line) => `  $ ${line.replace('coffer ', 'npm run -s coffer -- ')}`)
+  return `\nExamples:\n${typed.join('\n')}`
 }
 
 function portOf(text: string): number {

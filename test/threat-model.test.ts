@@ -30,10 +30,10 @@ test('the threat model has every requirement once, in order', () => {
   )
 })
 
-test('each requirement of the threat model has a test, unless it says that there is none yet', () => {
-  const untested = table.filter(({ id, where }) => !tested.has(id) && !where.startsWith('no test yet'))
+test('each requirement of the threat model has a test, or says that there is none yet', () => {
+  const wrong = table.filter(({ id, where }) => tested.has(id) === where.startsWith('no test yet'))
   assert.deepEqual(
-    untested.map(({ id }) => id),
+    wrong.map(({ id }) => id),
     [],
   )
   const known = new Set(table.map(({ id }) => id))

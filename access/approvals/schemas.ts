@@ -2,17 +2,10 @@
 
 import { approvalActions } from '@coffer/core/approvals.ts'
 import { idPattern } from '@coffer/core/ids.ts'
-import { notSecurityCode, storableText } from '@coffer/core/metadata.ts'
+import { notSecurityCode, storableText, writtenReason } from '@coffer/core/metadata.ts'
 import { orNull } from '@coffer/core/or-null.ts'
 import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
-
-const reason = Type.String({
-  minLength: 3,
-  maxLength: 500,
-  pattern: storableText,
-  description: 'Goes into the audit trail.',
-})
 
 const parameter = Type.Union([
   Type.String({ maxLength: 20_000, pattern: storableText }),
@@ -32,7 +25,7 @@ export const newApproval = Type.Object(
         description: 'What it is to be done to. Left out, your merchant as a whole.',
       }),
     ),
-    reason,
+    reason: writtenReason,
     parameters: Type.Optional(
       Type.Record(Type.String({ pattern: `^${notSecurityCode}[a-z][a-z0-9_]{0,49}$` }), parameter, {
         maxProperties: 20,
@@ -70,7 +63,10 @@ export const approval = Type.Object({
 })
 export type Approval = Static<typeof approval>
 
-export const decisionFields = Type.Object({ reason: Type.Optional(reason) }, { additionalProperties: false })
+export const decisionFields = Type.Object(
+  { reason: Type.Optional(writtenReason) },
+  { additionalProperties: false },
+)
 export type DecisionFields = Static<typeof decisionFields>
 
 export const approvalId = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) })

@@ -4,7 +4,8 @@
  */
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { type Server, validationFailure } from '@coffer/core/http-server.ts'
+import type { Server } from '@coffer/core/http-server.ts'
+import { validationFailure } from '@coffer/core/validation-failure.ts'
 import { validate } from '../payments/new-payment.ts'
 import type { NewPayment } from '../payments/schemas.ts'
 import type { Line } from './lines.ts'
@@ -32,7 +33,7 @@ export function createRowReader(server: Server): ReadRowOf {
   function charged(bytes: Buffer | null): { row_id: string; charge: NewPayment } {
     if (bytes === null) throw new Failure('request_too_large')
     const row = parsed(bytes) as NewBatchRow
-    if (isValid(row) !== true) throw validationFailure(isValid.errors![0]! as never)
+    if (isValid(row) !== true) throw validationFailure(isValid.errors! as never)
     const { row_id: named, ...charge } = row
     // It is kept until it is charged: no text of it may be a card number, not even where an id belongs.
     refuseCardNumbersWithin(row)

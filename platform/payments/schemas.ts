@@ -8,7 +8,7 @@ import {
   refundReasons,
 } from '@coffer/core/connector.ts'
 import { idPattern } from '@coffer/core/ids.ts'
-import { metadata, metadataShown, storableText } from '@coffer/core/metadata.ts'
+import { metadata, metadataShown, storableText, writtenReason } from '@coffer/core/metadata.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
 import { orNull } from '@coffer/core/or-null.ts'
 import { type Static, Type } from 'typebox'
@@ -229,7 +229,7 @@ export const resolution = Type.Object(
     outcome: Type.Enum(['succeeded', 'failed'], {
       description: 'What the PSP says has become of it. succeeded: captured or authorized, as was asked for.',
     }),
-    reason: Type.String({ minLength: 1, maxLength: 500, pattern: storableText }),
+    reason: writtenReason,
     operation: Type.Optional(
       Type.String({ minLength: 1, maxLength: 100, description: 'Left out: the payment itself.' }),
     ),

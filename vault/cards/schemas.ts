@@ -1,7 +1,13 @@
 /** The wire shape of a card, of its changes and of lists. A number goes in, and comes out of a reveal only. */
 
 import { idPattern } from '@coffer/core/ids.ts'
-import { metadata, metadataChange, metadataShown, storableText } from '@coffer/core/metadata.ts'
+import {
+  metadata,
+  metadataChange,
+  metadataShown,
+  storableText,
+  writtenReason,
+} from '@coffer/core/metadata.ts'
 import { orNull } from '@coffer/core/or-null.ts'
 import { limitParameter } from '@coffer/core/pages.ts'
 import { timestampText } from '@coffer/core/timestamps.ts'
@@ -194,14 +200,7 @@ export const cardQuery = Type.Object(
   { additionalProperties: false },
 )
 
-const revealReason = Type.String({
-  minLength: 3,
-  maxLength: 500,
-  pattern: storableText,
-  description: 'Goes into the audit trail.',
-})
-
-export const revealRequest = Type.Object({ reason: revealReason }, { additionalProperties: false })
+export const revealRequest = Type.Object({ reason: writtenReason }, { additionalProperties: false })
 
 export const revealedCard = Type.Object({
   id: Type.String(),
@@ -222,7 +221,7 @@ export const bulkReveal = Type.Object(
       uniqueItems: true,
       description: 'Ids of cards, as they stand in the approval.',
     }),
-    reason: revealReason,
+    reason: writtenReason,
     approval: Type.Optional(
       Type.String({
         pattern: idPattern('approval'),

@@ -1,5 +1,5 @@
 import { idPattern } from '@coffer/core/ids.ts'
-import { storableText } from '@coffer/core/metadata.ts'
+import { writtenReason } from '@coffer/core/metadata.ts'
 import { cursorParameter, limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
 
@@ -86,7 +86,7 @@ export type KeyCensus = Static<typeof keyCensus>
 
 export const newKeyDestruction = Type.Object(
   {
-    reason: Type.String({ minLength: 1, maxLength: 500, pattern: storableText }),
+    reason: writtenReason,
     approval: Type.Optional(
       Type.String({
         pattern: idPattern('approval'),

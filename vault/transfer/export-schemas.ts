@@ -1,7 +1,7 @@
 /** The wire shape of exports. */
 
 import { idPattern } from '@coffer/core/ids.ts'
-import { storableText } from '@coffer/core/metadata.ts'
+import { storableText, writtenReason } from '@coffer/core/metadata.ts'
 import { orNull } from '@coffer/core/or-null.ts'
 import { type Static, Type } from 'typebox'
 
@@ -22,12 +22,7 @@ export const newExport = Type.Object(
         { additionalProperties: false, description: 'Left out, all cards of the merchant.' },
       ),
     ),
-    reason: Type.String({
-      minLength: 3,
-      maxLength: 500,
-      pattern: storableText,
-      description: 'Goes into the audit trail.',
-    }),
+    reason: writtenReason,
     approval: Type.Optional(
       Type.String({
         pattern: idPattern('approval'),
