@@ -6,9 +6,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import type { Payment } from '@coffer/platform/payments/schemas.ts'
-import { cardBrands } from '@coffer/platform/routing/rules.ts'
 import type { RoutingHealth, RoutingShown, Simulated } from '@coffer/platform/routing/schemas.ts'
-import { brands } from '@coffer/vault/cards/brands.ts'
 import { type Api, assertProblem, newMerchant, simulatorOf } from './support/api.ts'
 import { goodNumbers } from './support/card-numbers.ts'
 import { eventually, startProduct } from './support/product.ts'
@@ -62,10 +60,6 @@ const succeeded = async ({ attempts }: Payment) => {
   const rows = (await simulator.ledger()).filter(({ reference }) => ids.includes(reference ?? ''))
   return rows.filter(({ status }) => status === 'succeeded').length
 }
-
-test('rules know every brand that the vault does', () => {
-  assert.deepEqual([...cardBrands].toSorted(), [...new Set(brands.map(({ brand }) => brand))].toSorted())
-})
 
 test('after a decline that the rule allows, and after no connection, the next is tried and charged once', async () => {
   const { api, first, second } = await merchantWithTwo()

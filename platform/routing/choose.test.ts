@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { brandNames } from '@coffer/core/card-brands.ts'
 import fc from 'fast-check'
 import { bucketOf, type ConnectionState, choose, type Facts, matches } from './choose.ts'
-import { cardBrands, connectionsOf, fundings, type Route, type RuleSet, type When } from './rules.ts'
+import { connectionsOf, fundings, type Route, type RuleSet, type When } from './rules.ts'
 import { subsumes, validateRules } from './validate.ts'
 
 const someOf = <Value>(...values: Value[]) =>
@@ -10,7 +11,7 @@ const someOf = <Value>(...values: Value[]) =>
 const bins = fc.constantFrom('4', '42', '4242', '40-49', '424242', '42424242', '51-55', '5100-5599')
 const when: fc.Arbitrary<When> = fc.record(
   {
-    brand: someOf(...cardBrands.slice(0, 3)),
+    brand: someOf(...brandNames.slice(0, 3)),
     bin: fc.uniqueArray(bins, { minLength: 1, maxLength: 2 }),
     issuer_country: someOf('DE', 'FR', 'unknown'),
     funding: someOf(...fundings),
@@ -213,6 +214,18 @@ test('rules that contradict themselves, or can never match, are refused by their
   refused({ ...set1({}), default: { use: [{ connection: 'con_1' }] } }, invalid, 'default')
   refused(set1({ when: { currency: ['ABC'] } }), 'currency_unknown', 'rules.0.when.currency')
   validateRules(set1(visa, {}), (id) => ids.includes(id))
+})
+
+test('what no card has is refused: first digits of another brand or of none, a country that is none', () => {
+  const bins = (bin: string[], ...brand: string[]) =>
+    set1({ when: { bin, ...(brand.length > 0 && { brand }) } })
+  for (const never of [bins(['55'], 'visa'), bins(['4242', '2221-2720'], 'visa', 'amex'), bins(['11'])])
+    refused(never, 'routing_invalid', 'rules.0.when.bin')
+  const nowhere = set1({ when: { issuer_country: ['DE', 'ZZ'] } })
+  refused(nowhere, 'routing_invalid', 'rules.0.when.issuer_country')
+  const possible = [bins(['4'], 'elo'), bins(['40-55'], 'mastercard'), bins(['6', '4242'])]
+  for (const rules of [...possible, set1({ when: { issuer_country: ['DE', 'unknown'] } })])
+    validateRules(rules, (id) => ids.includes(id))
 })
 
 test('connections of a rule are known, different, and their percentages make 100', () => {

@@ -1,8 +1,9 @@
 /** How this process finds the merchant's connections to be. Each process sends for itself, and knows what it has seen. */
+
+import { brandNames } from '@coffer/core/card-brands.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Circuits } from './circuits.ts'
 import { findConnections } from './queries.ts'
-import { cardBrands } from './rules.ts'
 import type { RoutingHealth } from './schemas.ts'
 import type { SuccessRates } from './success-rates.ts'
 
@@ -17,7 +18,7 @@ export async function routingHealthOf(deps: HealthDeps, merchantId: string): Pro
       psp,
       status,
       circuit: deps.circuits.nameOf(connection_id),
-      success_rates: cardBrands.flatMap((brand) =>
+      success_rates: brandNames.flatMap((brand) =>
         deps.rates.isKnown(connection_id, brand)
           ? [{ brand, success_rate: Number(deps.rates.of(connection_id, brand).toFixed(4)) }]
           : [],

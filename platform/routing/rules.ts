@@ -1,28 +1,11 @@
 /** The merchant's routing as data: which connections a payment may go through, in order, by what it is. */
+import { brandNames } from '@coffer/core/card-brands.ts'
 import { credentialUsages } from '@coffer/core/connector.ts'
 import { metadata, storableText } from '@coffer/core/metadata.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
 import { orNull } from '@coffer/core/or-null.ts'
 import { type Static, Type } from 'typebox'
 import { failoverCauses } from './failover.ts'
-
-/** As the vault names them. */
-export const cardBrands = [
-  ...[
-    'visa',
-    'mastercard',
-    'amex',
-    'diners',
-    'discover',
-    'jcb',
-    'unionpay',
-    'maestro',
-    'elo',
-    'mir',
-    'hiper',
-  ],
-  ...['hipercard', 'naranja', 'troy', 'verve'],
-] as const
 
 export const fundings = ['credit', 'debit', 'prepaid', 'charge', 'unknown'] as const
 export type Funding = (typeof fundings)[number]
@@ -40,7 +23,7 @@ const amountBound = Type.Optional(Type.Integer({ minimum: 0, maximum: Number(amo
 
 const when = Type.Object(
   {
-    brand: some(Type.Enum([...cardBrands]), cardBrands.length),
+    brand: some(Type.Enum([...brandNames]), brandNames.length),
     bin: some(
       Type.String({
         pattern: '^[0-9]{1,8}(-[0-9]{1,8})?$',

@@ -1,5 +1,6 @@
 /** The wire shapes of routing. */
 
+import { brandNames } from '@coffer/core/card-brands.ts'
 import { credentialUsages } from '@coffer/core/connector.ts'
 import { currencyCodes } from '@coffer/core/currencies.ts'
 import { metadata, storableText } from '@coffer/core/metadata.ts'
@@ -8,7 +9,7 @@ import { orNull } from '@coffer/core/or-null.ts'
 import { limitParameter } from '@coffer/core/pages.ts'
 import { type Static, Type } from 'typebox'
 import { reasons } from './choose.ts'
-import { cardBrands, fundings, ruleSet } from './rules.ts'
+import { fundings, ruleSet } from './rules.ts'
 
 const version = Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Of the routing rules.' })
 const revision = Type.Integer({
@@ -87,7 +88,7 @@ export const simulation = Type.Object(
       Type.Object(
         {
           card: Type.Optional(Type.String({ minLength: 1, maxLength: 100, pattern: storableText })),
-          brand: Type.Optional(Type.Enum([...cardBrands])),
+          brand: Type.Optional(Type.Enum([...brandNames])),
           bin: Type.Optional(Type.String({ pattern: '^[0-9]{6,8}$', examples: ['42424242'] })),
           issuer_country: Type.Optional(Type.String({ pattern: '^([A-Z]{2}|unknown)$' })),
           funding: Type.Optional(Type.Enum([...fundings])),

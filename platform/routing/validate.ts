@@ -1,9 +1,11 @@
 /** What the schema of a rule set cannot say. A set that is refused names the rule, and why. */
+import { brandsBetween } from '@coffer/core/card-brands.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
+import { isCountry } from '@coffer/core/countries.ts'
 import { isCurrency } from '@coffer/core/currencies.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { binsOf, covers } from './bins.ts'
-import { defaultName, fundings, type Route, type Rule, type RuleSet, type When } from './rules.ts'
+import { defaultName, fundings, type Route, type Rule, type RuleSet, unknown, type When } from './rules.ts'
 
 const refuse = (param: string, detail: string) => new Failure('routing_invalid', { param, detail })
 
@@ -60,10 +62,19 @@ function validateRule({ name, when }: Rule, place: string, earlier: readonly Rul
   if (when.amount !== undefined && when.currency?.length !== 1)
     throw refuse(`${place}.when.amount`, `'${name}': an amount needs exactly one currency beside it.`)
   if (min > max) throw refuse(`${place}.when.amount`, `'${name}' can never match: min is more than max.`)
+  for (const country of when.issuer_country ?? [])
+    if (country !== unknown && !isCountry(country))
+      throw refuse(`${place}.when.issuer_country`, `'${name}': '${country}' is no country of ISO 3166-1.`)
   for (const text of when.bin ?? []) {
     const { first, last } = binsOf(text)
     if (first.length !== last.length || first > last)
       throw refuse(`${place}.when.bin`, `'${name}': '${text}' is no range.`)
+    const possible = brandsBetween(first, last)
+    if (!(when.brand ?? [...possible]).some((brand) => possible.has(brand)))
+      throw refuse(
+        `${place}.when.bin`,
+        `'${name}': no card ${when.brand ? 'of these brands ' : ''}begins like '${text}'.`,
+      )
   }
   const shadow = earlier.find((other) => subsumes(other.when, when))
   if (shadow !== undefined)

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { brandOf, brands } from '@coffer/core/card-brands.ts'
 import { passesLuhn } from '@coffer/core/card-number-detector.ts'
 import fc from 'fast-check'
-import { binOf, brandOf, brands } from './brands.ts'
+import { binOf } from './brands.ts'
 import type { NewCard } from './schemas.ts'
 import { validateNewCard } from './validation.ts'
 

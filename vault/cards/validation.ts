@@ -1,8 +1,9 @@
 /** What a card must be before it is kept. Each failure names its parameter and never the value. */
+import type { Brand } from '@coffer/core/card-brands.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
+import { isCountry } from '@coffer/core/countries.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { isCountry } from './billing-address.ts'
-import { type Brand, brandOfCardNumber, cvcLengthOf } from './brands.ts'
+import { brandOfCardNumber, cvcLengthOf } from './brands.ts'
 import type { CardChange, CardReplacement, NewCard } from './schemas.ts'
 
 /** @throws Failure card_number_invalid, card_expired, cvc_invalid or card_number_in_wrong_field. */

@@ -1,8 +1,9 @@
 /** A row of a file becomes a card to be kept, or the reason why it is none: a code and a field, never a value. */
+import type { Brand } from '@coffer/core/card-brands.ts'
 import { looksLikeCardNumber, refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure, type FailureCode } from '@coffer/core/errors.ts'
 import { Compile } from 'typebox/compile'
-import { type Brand, binOf } from '../cards/brands.ts'
+import { binOf } from '../cards/brands.ts'
 import { type Card, type NewCard, newCard } from '../cards/schemas.ts'
 import { validateNewCard } from '../cards/validation.ts'
 import type { Fields } from './mappings/mapping.ts'
