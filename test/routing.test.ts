@@ -61,6 +61,23 @@ const succeeded = async ({ attempts }: Payment) => {
   return rows.filter(({ status }) => status === 'succeeded').length
 }
 
+test('a charge under an agreement goes by the usage of that, though it does not say it', async () => {
+  const { api, first, second } = await merchantWithTwo()
+  const when = { usage: ['subscription'] }
+  const rules = [{ name: 'subscriptions', when, use: [{ connection: second }] }]
+  await activate(api, { rules, default: { use: [{ connection: first }] } })
+  const { id: card } = await api.card(goodNumbers.visa)
+  const consent = { card, connection: first, usage: 'subscription' } as const
+  const { body: signup } = await api.createPayment(consent)
+  const { agreement } = signup
+  await eventually(async () => {
+    const renewal = await api.createPayment({ card, initiator: 'merchant', agreement: agreement! })
+    return renewal.body.routing?.rule === 'subscriptions' && renewal.body.attempts[0]!.connection === second
+  })
+  const { body: purchase } = await api.createPayment({ card })
+  assert.equal(purchase.attempts[0]!.connection, first)
+})
+
 test('after a decline that the rule allows, and after no connection, the next is tried and charged once', async () => {
   const { api, first, second } = await merchantWithTwo()
   const visa = await api.card(goodNumbers.visa)

@@ -38,6 +38,7 @@ export function validate(input: NewPayment): void {
 export function askedOf(input: NewPayment): Asked {
   return {
     connection: input.connection ?? null,
+    agreement: input.agreement ?? null,
     card: input.card,
     currency: input.currency,
     amount: input.amount,
@@ -49,9 +50,9 @@ export function askedOf(input: NewPayment): Asked {
 
 /** The same of a payment that is tried again. */
 export function askedOfRetry(payment: Payment, connection: string | null): Asked {
-  const { card, currency, amount, metadata } = payment
+  const { card, currency, amount, usage, agreement, metadata } = payment
   const initiator = payment.initiator as Asked['initiator']
-  return { connection, card, currency, amount, usage: null, initiator, metadata }
+  return { connection, agreement, card, currency, amount, usage, initiator, metadata }
 }
 
 export function newPaymentOf(

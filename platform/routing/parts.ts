@@ -3,6 +3,7 @@ import type { Connector } from '@coffer/core/connector.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
+import { findAgreement } from '../agreements/queries.ts'
 import { cardInVault } from '../payments/vault-facts.ts'
 import type { BinTable } from './bin-table.ts'
 import { createCircuits } from './circuits.ts'
@@ -32,6 +33,8 @@ export function createRoutingParts(deps: {
     // The projection of the vault's events may be a moment behind.
     findCardKind: async (merchantId, cardId) =>
       (await findCardKind(database, merchantId, cardId)) ?? cardInVault(vault, merchantId, cardId),
+    findUsage: async (merchantId, agreementId) =>
+      (await findAgreement(database, merchantId, agreementId))?.usage,
     circuits,
     rates,
   })

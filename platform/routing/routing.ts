@@ -10,7 +10,7 @@ import type { Circuits } from './circuits.ts'
 import { type FailoverCause, failoverDefaults } from './failover.ts'
 import { createKept } from './kept.ts'
 import type { CardKind, MerchantRouting } from './queries.ts'
-import { asksForCard, connectionsOf, type RuleSet } from './rules.ts'
+import { asksForCard, asksForUsage, connectionsOf, type RuleSet } from './rules.ts'
 import type { SuccessRates } from './success-rates.ts'
 
 export type Route = NextRoute & { connector: Connector }
@@ -30,6 +30,8 @@ export type Routed = {
 export type Asked = Omit<Facts, 'brand' | 'bin' | 'issuer_country' | 'funding'> & {
   /** Goes around the rules. */
   connection: string | null
+  /** Its usage is the payment's where `usage` is null. */
+  agreement: string | null
 }
 
 /** Null asks for the oldest active one. */
@@ -42,6 +44,7 @@ export type RoutingDeps = {
   findConnection: FindConnection
   findRouting(merchantId: string): Promise<MerchantRouting>
   findCardKind(merchantId: string, cardId: string): Promise<CardKind | undefined>
+  findUsage(merchantId: string, agreementId: string): Promise<string | undefined>
   connectors: ReadonlyMap<string, Connector>
   circuits: Circuits
   rates: SuccessRates
@@ -54,6 +57,7 @@ type Known = {
   version: number
   rules: RuleSet
   asksForCard: boolean
+  asksForUsage: boolean
   connections: Map<string, RouteConnection>
 }
 
@@ -63,11 +67,14 @@ type Settings = { oldest: RouteConnection | undefined; known: Known | null }
 const settingsKept = { kept_ms: 1_000, max: 10_000 }
 /** What a card is changes only with another number. */
 const cardsKept = { kept_ms: 60_000, max: 10_000 }
+/** What an agreement is for never changes. */
+const usagesKept = { kept_ms: 60_000, max: 10_000 }
 
 export function createRouting(deps: RoutingDeps) {
   const named = createKept<RouteConnection | undefined>(settingsKept)
   const settings = createKept<Settings | undefined>(settingsKept)
   const cards = createKept<CardKind | undefined>(cardsKept)
+  const usages = createKept<string | undefined>(usagesKept)
 
   /** Undefined where there is nothing to route to. */
   async function load(merchantId: string): Promise<Settings | undefined> {
@@ -81,8 +88,8 @@ export function createRouting(deps: RoutingDeps) {
       const late = await deps.findConnection(merchantId, id)
       if (late !== undefined) found.set(id, late)
     }
-    const known = { version, rules, asksForCard: asksForCard(rules), connections: found }
-    return { oldest: oldest ?? undefined, known }
+    const asksFor = { asksForCard: asksForCard(rules), asksForUsage: asksForUsage(rules) }
+    return { oldest: oldest ?? undefined, known: { version, rules, ...asksFor, connections: found } }
   }
 
   function routeTo(connection: RouteConnection | undefined, reason: NextRoute['reason']): Route {
@@ -102,13 +109,20 @@ export function createRouting(deps: RoutingDeps) {
     brand: null,
   })
 
-  async function factsOf(merchantId: string, asked: Asked, wantsCard: boolean): Promise<Facts> {
-    const card = wantsCard
+  type Wanted = Pick<Known, 'asksForCard' | 'asksForUsage'>
+
+  async function factsOf(merchantId: string, { agreement, ...asked }: Asked, wanted: Wanted): Promise<Facts> {
+    const isAgreed = wanted.asksForUsage && asked.usage === null && agreement !== null
+    const agreed = isAgreed
+      ? await usages.get(`${merchantId}|${agreement}`, () => deps.findUsage(merchantId, agreement))
+      : undefined
+    const card = wanted.asksForCard
       ? await cards.get(`${merchantId}|${asked.card}`, () => deps.findCardKind(merchantId, asked.card))
       : undefined
     const bin = card?.bin ?? null
     const { issuer_country, funding } = bin === null ? unknownIssuer : deps.bins.look(bin)
-    return { ...asked, brand: card?.brand ?? null, bin, issuer_country, funding }
+    const usage = asked.usage ?? agreed ?? null
+    return { ...asked, usage, brand: card?.brand ?? null, bin, issuer_country, funding }
   }
 
   type States = (connectionId: string) => ConnectionState | undefined
@@ -167,7 +181,7 @@ export function createRouting(deps: RoutingDeps) {
       }
       const { oldest, known = null } = (await settings.get(merchantId, () => load(merchantId))) ?? {}
       if (known === null) return alone(routeTo(oldest, 'routed'))
-      const facts = await factsOf(merchantId, asked, known.asksForCard)
+      const facts = await factsOf(merchantId, asked, known)
       const choice = choose(known.rules, facts, statesOf(known.connections, facts.brand))
       return choice.route === null ? alone(routeTo(oldest, 'routed')) : byRules(known, choice, facts)
     },

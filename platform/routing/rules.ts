@@ -134,6 +134,10 @@ export function asksForCard({ rules, default: fallback }: RuleSet): boolean {
   )
 }
 
+export function asksForUsage({ rules }: RuleSet): boolean {
+  return rules.some(({ when }) => when.usage !== undefined)
+}
+
 export function connectionsOf({ rules, default: fallback }: RuleSet): string[] {
   const routes: Route[] = fallback ? [...rules, fallback] : rules
   return [...new Set(routes.flatMap(({ use }) => use.map(({ connection }) => connection)))]

@@ -88,7 +88,11 @@ export function createSimulator(deps: {
   async function thoughtOf(merchantId: string, given: NonNullable<Simulation['what_if']>): Promise<Facts> {
     const { card = '', usage = null, initiator = 'customer', metadata = {}, ...payment } = given
     const asked = { card, usage, initiator, metadata, currency: payment.currency, amount: payment.amount }
-    const facts = await deps.routing.factsOf(merchantId, { ...asked, connection: null }, card !== '')
+    const facts = await deps.routing.factsOf(
+      merchantId,
+      { ...asked, connection: null, agreement: null },
+      { asksForCard: card !== '', asksForUsage: false },
+    )
     const bin = payment.bin ?? facts.bin
     const issuer = deps.bins.look(bin)
     return {
