@@ -43,43 +43,11 @@ import * as forwardRequests from '../vault/forward/requests/queries.ts'
 import * as keys from '../vault/keys/queries.ts'
 import { eraseDeletedTokens, eraseStatement as eraseToken } from '../vault/tokens/erasing.ts'
 import * as tokens from '../vault/tokens/queries.ts'
+import { planOf as planAt, statementsOf } from './support/plans.ts'
 import { type Login, startTestPostgres } from './support/postgres.ts'
 
 const postgres = await startTestPostgres({ after })
-
-/** The statements a query function would run, without running them. */
-async function statementsOf(run: (database: Database) => Promise<unknown>): Promise<Statement[]> {
-  const statements: Statement[] = []
-  const stop = new Error('recorded')
-  const record = async (_merchants: readonly string[], asked: Statement | Statement[]) => {
-    statements.push(...[asked].flat())
-    throw stop
-  }
-  const database = { commit: record, commitAll: record, read: record } as unknown as Database
-  await run(database).catch((error: unknown) => assert.equal(error, stop))
-  assert.ok(statements.length > 0)
-  return statements
-}
-
-type PlanNode = { 'Node Type': string; 'Index Cond'?: string; 'Relation Name'?: string; Plans?: PlanNode[] }
-
-async function planOf(login: Login, statement: Statement): Promise<PlanNode[]> {
-  const client = new pg.Client({ connectionString: postgres.url(login).expose() })
-  await client.connect()
-  try {
-    await client.query('set enable_seqscan = off')
-    const { rows } = await client.query(`explain (generic_plan, format json) ${statement.text}`)
-    const nodes: PlanNode[] = []
-    const walk = (node: PlanNode) => {
-      nodes.push(node)
-      for (const child of node.Plans ?? []) walk(child)
-    }
-    walk(rows[0]['QUERY PLAN'][0].Plan)
-    return nodes
-  } finally {
-    await client.end()
-  }
-}
+const planOf = (login: Login, statement: Statement) => planAt(postgres, login, statement)
 
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey = new RegExp(
