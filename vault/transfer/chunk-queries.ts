@@ -62,7 +62,7 @@ export async function holdNumbers(query: Query, merchantId: string, candidates: 
              order by number_hmac for update
            )
            update instruments set cards_added = cards_added + 1
-           from held where instruments.merchant_id = $1 and instruments.number_hmac = held.number_hmac`,
+           where merchant_id = $1 and number_hmac = any (array(select number_hmac from held))`,
     values: [merchantId, candidates.map(({ number_hmac }) => number_hmac)],
   })
 }
