@@ -22,9 +22,10 @@ export type Problem = {
     | 'records_not_sealed'
     | 'card_differs'
     | 'token_differs'
+    | 'import_differs'
   /** In the chain, where the problem is of a place. */
   sequence: number | null
-  /** The audit record, the card or the token. */
+  /** The audit record, the card, the token or the import. */
   id: string | null
   merchant: string | null
   detail: string

@@ -6,6 +6,7 @@ import { Secret } from '@coffer/core/secret.ts'
 import type { Trail } from './trails.ts'
 import { verifyCards } from './verify-cards.ts'
 import { type Problem, verifyChain } from './verify-chain.ts'
+import { verifyImports } from './verify-imports.ts'
 import { verifyTokens } from './verify-tokens.ts'
 
 export type ZoneReport = {
@@ -36,15 +37,18 @@ export async function verifyTrail(trail: Trail, progress: (text: string) => void
   try {
     const chain = await verifyChain(database, trail, progress)
     const cards = trail.zone === 'vault' ? await verifyCards(database, progress) : undefined
+    const imports = trail.zone === 'vault' ? await verifyImports(database, progress) : undefined
     const tokens = trail.zone === 'vault' ? await verifyTokens(database, progress) : undefined
     return {
       zone: trail.zone,
       records: chain.records,
       checkpoints: chain.checkpoints,
       cards: cards?.cards ?? null,
-      cards_without_hash: cards?.without_hash ?? null,
+      // Counted by two walks, between which cards may come and go.
+      cards_without_hash:
+        cards === undefined ? null : Math.max(0, cards.without_hash - (imports?.cards_covered ?? 0)),
       tokens: tokens?.tokens ?? null,
-      problems: [...chain.problems, ...(cards?.problems ?? []), ...(tokens?.problems ?? [])],
+      problems: [chain, cards, imports, tokens].flatMap((found) => found?.problems ?? []),
     }
   } finally {
     await database.close()

@@ -198,7 +198,7 @@ export async function insertSources(
 
 export type ChunkSums = { created: number; duplicate: number; invalid: number }
 
-/** The verdicts, with one audit record over all numbers that were encrypted and one event. */
+/** The verdicts, with one audit record, which has the hash of the list of what was created, and one event. */
 export async function insertChunk(
   query: Query,
   row: ImportRow,
@@ -207,7 +207,8 @@ export async function insertChunk(
     first_row: bigint
     last_row: bigint
     verdicts: string
-    ciphertext_hash: Buffer | null
+    /** Cards, their versions and the hashes of their encrypted numbers; null where none was created. */
+    created_cards: string | null
     event: string
   },
 ): Promise<void> {
@@ -216,20 +217,20 @@ export async function insertChunk(
     text: `with added_audit as (
              insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
                source_address, reason, result, ciphertext_hash)
-             values ($10, $1, $11, $12, 'import.chunk', $2, $13, $14, $15, 'done', $16)
+             values ($10, $1, $11, $12, 'import.chunk', $2, $13, $14, $15, 'done', sha256(convert_to($16, 'UTF8')))
            ), added_event as (
              insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
              values ($17, $1, 'import.progress', $2, $18, now())
            )
            insert into import_chunks (merchant_id, import_id, chunk, first_row, last_row, created, duplicate, invalid,
-             verdicts)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+             verdicts, created_cards)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $16)`,
     values: [
       ...[row.merchant_id, row.import_id, chunk.number, chunk.first_row, chunk.last_row],
       ...[chunk.created, chunk.duplicate, chunk.invalid, chunk.verdicts],
       ...[newId('audit'), row.actor, row.key_id, row.request_id, row.source_address],
-      `rows ${chunk.first_row} to ${chunk.last_row}`,
-      ...[chunk.ciphertext_hash, newId('event'), chunk.event],
+      `chunk ${chunk.number}: rows ${chunk.first_row} to ${chunk.last_row}`,
+      ...[chunk.created_cards, newId('event'), chunk.event],
     ],
   })
 }

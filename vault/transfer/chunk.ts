@@ -32,6 +32,8 @@ export type VerdictRow = [
   string | null,
 ]
 
+const sha256 = (bytes: string | Buffer) => createHash('sha256').update(bytes).digest()
+
 type Prepared = { read: ReadRow; candidate?: queries.Candidate }
 
 export type Chunk = {
@@ -179,7 +181,7 @@ async function commitChunk(
       first_row: BigInt(chunk.first_row),
       last_row: BigInt(chunk.last_row),
       verdicts: verdicts.map((verdict) => JSON.stringify(verdict)).join('\n'),
-      ciphertext_hash: row.dry_run ? null : ciphertextHash(created),
+      created_cards: row.dry_run || created.length === 0 ? null : createdCards(created),
       event: JSON.stringify(progressOf(row, chunk, counts)),
     })
     return total
@@ -211,7 +213,7 @@ export function seenInChunk(): Seen {
 /** For a whole dry run: 52 bits of a hash stand for each mark. One file of a million rows in 2,000 has two for one. */
 export function seenInFile(): Seen {
   const hashes = new Set<number>()
-  const hashOf = (mark: string) => createHash('sha256').update(mark).digest().readUIntBE(0, 6) * 16
+  const hashOf = (mark: string) => sha256(mark).readUIntBE(0, 6) * 16
   return {
     has: (mark) => hashes.has(hashOf(mark)),
     get: () => null,
@@ -287,13 +289,14 @@ function countsOf(verdicts: VerdictRow[]): queries.ChunkSums {
   return counts
 }
 
-/** Over what was encrypted, in the order of the rows; null where nothing was. */
-function ciphertextHash(created: queries.Candidate[]): Buffer | null {
-  if (created.length === 0) return null
-  const hash = createHash('sha256')
-  for (const { number_encrypted } of created) hash.update(number_encrypted)
-  return hash.digest()
-}
+/** A line a card, in the order of the rows: its id, that of its version, and the hash of its encrypted number. */
+const createdCards = (created: queries.Candidate[]): string =>
+  created
+    .map(
+      ({ card, number_encrypted }) =>
+        `${card.id} ${card.version} ${sha256(number_encrypted).toString('hex')}`,
+    )
+    .join('\n')
 
 const progressOf = (row: ImportRow, chunk: Chunk, counts: queries.ChunkSums) => ({
   id: row.import_id,
