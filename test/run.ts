@@ -8,6 +8,7 @@ import { run } from 'node:test'
 import { parseArgs, stripVTControlCharacters } from 'node:util'
 import { makeDataTemplate } from './support/data-template.ts'
 import { findInstalledPostgres } from './support/installed-postgres.ts'
+import { makeRunFolder } from './support/run-folder.ts'
 
 const usage = `npm test [-- path …]        types, lint, tidy, unit, property and whole-product tests;
                             with paths: the test files at or below them, and no checks
@@ -61,6 +62,8 @@ async function main(): Promise<void> {
   const files = chooseFiles(values.faults ?? false, wanted)
   const everything = wanted.length === 0 && !values.faults
   if (everything) for (const check of checks) await runCheck(check, totals)
+  // A crash test also shows what a disk is asked to keep.
+  makeRunFolder({ in_memory: !values.faults })
   if (files.length > 1) await makeDataTemplate()
   await runFiles(files, values.faults ? faults_test_timeout_ms : test_timeout_ms, totals)
   console.log(`\n${files.length} test files, ${seconds(performance.now() - started_ms)}`)
