@@ -163,7 +163,12 @@ const checkOf = (audience: string) =>
     audience,
     accessPublicKey: createPublicKey(environment['ACCESS_PUBLIC_KEY']!),
     access: { call: () => assert.fail('a token needs no exchange'), close: async () => {} },
-    revocations: { trusted_until_ms: Infinity, isRevoked: () => false, onAnswer: () => {} },
+    revocations: {
+      trusted_until_ms: Infinity,
+      isRevoked: () => false,
+      isChanged: () => false,
+      onAnswer: () => {},
+    },
   })
 
 test('a key is exchanged for a token of at most 60 seconds that every zone believes', async (t) => {

@@ -80,6 +80,17 @@ export async function listRevokedKeys(relayDatabase: Database, limit: number): P
   return rows.map((row) => row.key_id)
 }
 
+/** Users who were changed within twice the time a token lives; at most `limit`. Keys never change. */
+export async function listChangedUsers(relayDatabase: Database, limit: number): Promise<string[]> {
+  const rows = await relayDatabase.read<{ user_id: string }>([], {
+    name: 'list_changed_users',
+    text: `select user_id from users where updated_at > now() - interval '2 minutes' and disabled_at is null
+           order by updated_at desc limit $1`,
+    values: [limit],
+  })
+  return rows.map((row) => row.user_id)
+}
+
 /** The key first: where it is known already, no merchant is added either. */
 export async function insertFirstKey(
   database: Database,

@@ -6,7 +6,7 @@ import type { Database } from '@coffer/core/postgres.ts'
 import { revokedKeys } from '@coffer/core/revocations.ts'
 import { Type } from 'typebox'
 import { findKey, type Mode, type NoteRefusedKey } from './keys.ts'
-import { listRevokedKeys } from './queries.ts'
+import { listChangedUsers, listRevokedKeys } from './queries.ts'
 import type { SignIns } from './sign-ins.ts'
 import { signServiceToken, signUserToken } from './tokens.ts'
 
@@ -54,8 +54,13 @@ export function internalRoutes(deps: {
         schema: { body: Type.Object({}, { additionalProperties: false }), response: { 200: revokedKeys } },
       },
       async () => {
-        const found = await listRevokedKeys(deps.relayDatabase, revokedKeysMax + 1)
-        return { key_ids: found.slice(0, revokedKeysMax), complete: found.length <= revokedKeysMax }
+        const [revoked, changed] = await Promise.all(
+          [listRevokedKeys, listChangedUsers].map((list) => list(deps.relayDatabase, revokedKeysMax + 1)),
+        )
+        const complete = [revoked!, changed!].every((found) => found.length <= revokedKeysMax)
+        return complete
+          ? { key_ids: revoked!, changed_ids: changed!, complete }
+          : { key_ids: revoked!.slice(0, revokedKeysMax), changed_ids: [], complete }
       },
     )
 

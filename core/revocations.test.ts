@@ -31,7 +31,7 @@ function following(t: { after(end: () => unknown): void }, told: Told) {
   return { revocations, clock, lines, askedAgain }
 }
 
-const none = async () => ({ key_ids: [], complete: true })
+const none = async () => ({ key_ids: [], changed_ids: [], complete: true })
 
 test('an answer is trusted for five seconds from the moment of its question, and its keys are forgotten first', async (t) => {
   const told: Told = { answer: none, asked: 0 }
@@ -45,7 +45,7 @@ test('an answer is trusted for five seconds from the moment of its question, and
   const before = revocations.trusted_until_ms
   told.answer = async () => {
     clock.at_ms += 300
-    return { key_ids: ['key_1'], complete: true }
+    return { key_ids: ['key_1'], changed_ids: ['key_3'], complete: true }
   }
   const askedAt = clock.at_ms + 50
   clock.at_ms = askedAt
@@ -61,7 +61,7 @@ test('without an answer, or with half of one, trust runs out; it is told once, a
   const known = async () => (await registry.getSingleMetricAsString('coffer_revocations_known')).at(-1)
   await askedAgain()
   const trusted = revocations.trusted_until_ms
-  const incomplete = async () => ({ key_ids: ['key_1'], complete: false })
+  const incomplete = async () => ({ key_ids: ['key_1'], changed_ids: [], complete: false })
   for (const answer of [() => Promise.reject(new Failure('unavailable')), incomplete]) {
     told.answer = answer
     clock.at_ms = trusted + 1

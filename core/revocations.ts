@@ -1,5 +1,5 @@
 /**
- * Which keys were revoked, as access tells it: asked every second by each process that keeps verified tokens.
+ * Which keys were revoked and whose scopes were changed, as access tells it: asked every second by each process that keeps verified tokens.
  * What it tells covers everything that was revoked since before the oldest token that may still be known, so an
  * answer needs no memory of the ones before it. Without an answer for five seconds no kept token is trusted.
  */
@@ -18,6 +18,8 @@ const pollTimeoutMs = 2_000
 
 export const revokedKeys = Type.Object({
   key_ids: Type.Array(Type.String()),
+  /** May do other things than before: what is known of them is asked for again. */
+  changed_ids: Type.Array(Type.String()),
   /** False where there were more than fit: then nothing that is kept may be trusted. */
   complete: Type.Boolean(),
 })
@@ -27,8 +29,10 @@ export type Revocations = {
   /** Until then, in milliseconds of this machine's clock, kept tokens may be trusted. */
   readonly trusted_until_ms: number
   isRevoked(keyId: string): boolean
-  /** Called with each answer, before the trust in what is kept is prolonged. */
-  onAnswer(forget: (isRevoked: (keyId: string) => boolean) => void): void
+  /** Lately: a token may be from before. */
+  isChanged(keyId: string): boolean
+  /** Called with each answer, before the trust in what is kept is prolonged: `isOld` tells what is to be forgotten. */
+  onAnswer(forget: (isOld: (keyId: string) => boolean) => void): void
 }
 
 const isKnown = gauge(
@@ -45,16 +49,20 @@ export function followRevocations(deps: {
   log: Log
 }): Revocations & { stop(): Promise<void> } {
   const stopping = new AbortController()
-  const listeners: ((isRevoked: (keyId: string) => boolean) => void)[] = []
+  const listeners: ((isOld: (keyId: string) => boolean) => void)[] = []
   const now = () => deps.clock.now().getTime()
   const startedAtMs = now()
   let answeredAtMs = performance.now()
   let revoked: ReadonlySet<string> = new Set()
+  let changed: ReadonlySet<string> = new Set()
   let lost = false
   const isRevoked = (keyId: string) => revoked.has(keyId)
+  const isChanged = (keyId: string) => changed.has(keyId)
+  const isOld = (keyId: string) => isRevoked(keyId) || isChanged(keyId)
   const following = {
     trusted_until_ms: 0,
     isRevoked,
+    isChanged,
     onAnswer: (listener: (typeof listeners)[number]) => void listeners.push(listener),
     async stop() {
       stopping.abort()
@@ -72,7 +80,9 @@ export function followRevocations(deps: {
     )
     if (!answer.complete) throw new Error('more keys were revoked than one answer holds')
     revoked = new Set(answer.key_ids)
-    if (revoked.size > 0) for (const listener of listeners) listener(isRevoked)
+    // An access of before tells no changes: they are in effect once the tokens have ended.
+    changed = new Set(answer.changed_ids ?? [])
+    if (revoked.size + changed.size > 0) for (const listener of listeners) listener(isOld)
     following.trusted_until_ms = askedAtMs + trustMs
     answeredAtMs = performance.now()
     isKnown.set({ role: deps.role }, 1)

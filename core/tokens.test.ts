@@ -45,12 +45,18 @@ function access(answer: (path: string, body: { api_key?: string }) => Promise<st
 /** What access tells of revocations, as a test says it. */
 function revocationsOf() {
   const revoked = new Set<string>()
+  const changed = new Set<string>()
   const listeners: ((isRevoked: (keyId: string) => boolean) => void)[] = []
   const isRevoked = (keyId: string) => revoked.has(keyId)
   return {
     trusted_until_ms: Number.POSITIVE_INFINITY,
     isRevoked,
+    isChanged: (keyId: string) => changed.has(keyId),
     onAnswer: (listener: (typeof listeners)[number]) => void listeners.push(listener),
+    change(keyId: string) {
+      changed.add(keyId)
+      for (const listener of listeners) listener((id) => changed.has(id))
+    },
     revoke(keyId: string) {
       revoked.add(keyId)
       for (const listener of listeners) listener(isRevoked)
@@ -178,6 +184,22 @@ test('SEC-16: what is known of a revoked key is gone at once, also where it was 
   await user('sk_test_other')
   assert.equal(seen.calls, callsBefore)
   await service(await sign({ audience: 'vault', subject: 'platform' }))
+})
+
+test('SEC-14: what is known of somebody whose scopes were changed is asked for again, and nobody is refused for it', async () => {
+  const revocations = revocationsOf()
+  const { seen, client } = access((_path, { api_key }) =>
+    sign({ subject: api_key!.replace('sk_test_', 'usr_') }),
+  )
+  const { user } = check(client, revocations)
+  const jwt = await sign({ subject: 'usr_one' })
+  await Promise.all([user('sk_test_one'), user('sk_test_other'), user(jwt)])
+  revocations.change('usr_one')
+  await user('sk_test_one')
+  await user('sk_test_other')
+  assert.equal(seen.calls, 3)
+  // Nobody can say what of a token that is shown still holds.
+  await assert.rejects(async () => user(jwt), refused)
 })
 
 test('SEC-16: without word of the revocations no known token is trusted, and a key is asked for each time', async () => {

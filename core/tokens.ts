@@ -143,11 +143,12 @@ export function createTokenCheck(options: {
     const user = userTokenOf(await readToken(token, accessPublicKey, publicAudience))
     // Access has just said that a key is good. Of a token that was shown, nobody knows without the revocations.
     if (isOurs && revocations.trusted_until_ms <= Date.now()) throw new Failure('unavailable')
-    if (revocations.isRevoked(user.key_id)) throw new Failure('unauthenticated')
+    if (revocations.isRevoked(user.key_id) || (isOurs && revocations.isChanged(user.key_id)))
+      throw new Failure('unauthenticated')
     return user
   }
   const users = createTokenCache(verifyUser, revocations)
-  revocations.onAnswer((isRevoked) => users.forget((token) => isRevoked(token.key_id)))
+  revocations.onAnswer((isOld) => users.forget((token) => isOld(token.key_id)))
 
   async function verifyService(bearer: string): Promise<ServiceToken> {
     const payload = await readToken(bearer, accessPublicKey, options.audience)

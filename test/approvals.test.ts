@@ -125,6 +125,36 @@ test('SEC-16: who is disabled is let in by no role within five seconds, and thei
   assert.equal((await callers[1]!.call('GET', '/v1/cards')).status, 401)
 })
 
+test('SEC-14: scopes that are taken from a person are gone in every role within five seconds, and given ones are there', async () => {
+  const admin = await newMerchant()
+  const person = await newPerson(admin, ['cards:read'], ['cards:read', 'audit:read'])
+  const statuses = async () =>
+    Promise.all(['/v1/cards', '/v1/audit'].map(async (path) => (await person.call('GET', path)).status))
+  const until = (expected: number[]) => {
+    const sinceMs = performance.now()
+    return within(30_000, 'they may do what they might before', async () => {
+      const askedMs = performance.now()
+      const got = await statuses()
+      if (askedMs > sinceMs + 5_000) assert.deepEqual(got, expected)
+      return got.join() === expected.join()
+    })
+  }
+  assert.deepEqual(await statuses(), [200, 403])
+  for (const [scopes, expected] of [
+    [['audit:read'], [403, 200]],
+    [
+      ['cards:read', 'audit:read'],
+      [200, 200],
+    ],
+  ] as const) {
+    const changed = await admin.call('PATCH', `/v1/users/${person.id}`, { body: { scopes } })
+    assert.equal(changed.status, 200, changed.text)
+    await until([...expected])
+    // Until then, and as long as a change is told, nobody is turned away who may come in.
+    assert.deepEqual(await statuses(), expected)
+  }
+})
+
 test('SEC-11: by key and signed in, one person is one actor; a second one signed in approves', async () => {
   const admin = await newMerchant()
   const [one, two] = [await newPerson(admin), await newPerson(admin)]

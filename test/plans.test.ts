@@ -52,7 +52,7 @@ const planOf = (login: Login, statement: Statement) => planAt(postgres, login, s
 /** Keys that begin with the merchant must be used beyond it; an event id or an attempt's due time is enough. */
 const wholeKey = new RegExp(
   `agreement_id card_id token_id number_hmac fingerprint idempotency_key attempt_id operation_id payment_id event_id key_id
-   webhook_id due_at connection_id forward_id batch_id origin resolve_at revoked_at disabled_at`
+   webhook_id due_at connection_id forward_id batch_id origin resolve_at revoked_at disabled_at updated_at`
     .split(/\s+/)
     .join('|'),
 )
@@ -194,6 +194,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
   ['findPayments', 'coffer_platform_service', (database) => paymentReads.findPayments(database, one)],
   ['findKnownKey', 'coffer_access_relay', (database) => access.findKnownKey(database, 'key_')],
   ['listRevokedKeys', 'coffer_access_relay', (database) => access.listRevokedKeys(database, 1)],
+  ['listChangedUsers', 'coffer_access_relay', (database) => access.listChangedUsers(database, 1)],
   ...[{}, { reference: 'r' }, { card: 'c' }].map((asked): (typeof hot)[number] => [
     `listPayments ${Object.keys(asked)}`,
     'coffer_platform_service',
