@@ -182,13 +182,13 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     kept_days: config.PAYMENT_BATCHES_KEPT_DAYS,
   })
   const agreements = createAgreements({ ...answering, database })
-  const resolver = startResolver({ ...shared, relayDatabase, serialize: JSON.stringify })
+  const resolver = startResolver({ ...shared, relayDatabase, endLate: payments.endLate })
   const receiver = createWebhookReceiver({
     ...{ ...shared, database, relayDatabase },
     limiter: createLimiter(config.RATE_LIMIT_PSP_WEBHOOKS, () => performance.now()),
   })
   const webhookWorker = startWebhookWorker({
-    ...{ ...shared, database, relayDatabase },
+    ...{ ...shared, database, relayDatabase, endLate: payments.endLate },
     body_kept_days: config.PSP_WEBHOOK_BODIES_KEPT_DAYS,
   })
   const scheduler = startScheduler({
@@ -252,9 +252,10 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     warnings: auditTrail.warnings,
     async stop() {
       await batchWorker.stop()
+      // These begin attempts, which go on behind them.
+      await Promise.all([resolver.stop(), webhookWorker.stop(), scheduler.stop()])
       await payments.drain()
       await operations.drain()
-      await Promise.all([resolver.stop(), webhookWorker.stop(), scheduler.stop()])
       await store.drain()
       await operationStore.drain()
       await sequencer.stop()

@@ -10,6 +10,7 @@ import { createPaymentStore } from '../payments/store.ts'
 import {
   answered,
   dies,
+  endLateOf,
   forwarded,
   lookedUnanswered,
   neverAnswered,
@@ -58,7 +59,7 @@ async function resolved(t: TestContext, told: Told) {
   const own = told.has_look_up === false ? { refund: { request, response } } : {}
   const connectors = new Map([['stripe', { ...connector, ...own }]])
   const due = { ...plan, resolve_tries: 1 }
-  await resolveOperation({ ...deps, connectors, psp_deadline_ms: 5_000, serialize: JSON.stringify }, due)
+  await resolveOperation({ ...deps, connectors, psp_deadline_ms: 5_000, endLate: endLateOf(store) }, due)
   const found = (await store.get(plan.merchant_id, plan.payment_id))!
   const operation = found.operations[0]!
   const calls = vault.forwards.map(({ step }) => step)

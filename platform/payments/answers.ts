@@ -41,8 +41,26 @@ export function createAnswers(deps: { store: PaymentStore; log: Log; answer_dead
     return deps.store.storeAnswer(target, await target.asItStands())
   }
 
+  function track<Result>(work: Promise<Result>): void {
+    const tracked = work.then(
+      () => {},
+      () => {},
+    )
+    running.add(tracked)
+    void tracked.then(() => running.delete(tracked))
+  }
+
   return {
     current,
+
+    /** What goes on without anybody waiting for an answer. */
+    behind(work: Promise<unknown>, about: { payment_id: string }): void {
+      track(
+        work.catch((error) =>
+          deps.log.error({ ...about, error }, 'a payment could not be settled: the resolver takes it'),
+        ),
+      )
+    },
 
     /** The answer to a request whose key was used before. @throws Failure where that cannot be told. */
     async repeated<Named>(
@@ -67,8 +85,7 @@ export function createAnswers(deps: { store: PaymentStore; log: Log; answer_dead
       target: AnswerTarget,
       about: { payment_id: string },
     ): Promise<StoredAnswer> {
-      const tracked = work.catch(() => {}).finally(() => running.delete(tracked))
-      running.add(tracked)
+      track(work)
       let timer: NodeJS.Timeout | undefined
       const deadline = new Promise<undefined>((resolve) => {
         timer = setTimeout(resolve, deps.answer_deadline_ms, undefined)

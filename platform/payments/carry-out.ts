@@ -1,7 +1,6 @@
 /** A payment carried out: its attempts, one after another, until it is settled. */
 import { failpoint } from '@coffer/core/failpoint.ts'
 import type { StoredAnswer } from '@coffer/core/idempotency.ts'
-import { settledOf } from '../retries/settled.ts'
 import type { Circuits } from '../routing/circuits.ts'
 import type { Routed } from '../routing/routing.ts'
 import type { SuccessRates } from '../routing/success-rates.ts'
@@ -9,8 +8,9 @@ import { type Answers, type AnswerTarget, firstLookMs } from './answers.ts'
 import { type AttemptDeps, type AttemptPlan, runAttempt } from './attempt.ts'
 import type { CardTestingGuard, Subject } from './card-testing-guard.ts'
 import { countConfigError } from './config-errors.ts'
-import { type FailOverDeps, goOn } from './fail-over.ts'
-import { type Ending, httpStatusOf, settlementOf, staysOpen } from './machine.ts'
+import { type Ended, endAttempt } from './end-attempt.ts'
+import type { FailOverDeps } from './fail-over.ts'
+import { type Ending, settlementOf, staysOpen } from './machine.ts'
 import type { Payment } from './schemas.ts'
 
 /** Gives the JSON text of a payment as its response schema allows it. */
@@ -32,30 +32,13 @@ export type CarryOutDeps = AttemptDeps &
   }
 
 export function createCarryOut(deps: CarryOutDeps, answers: Answers) {
-  async function settle(
-    plan: AttemptPlan,
-    payment: Payment,
-    ending: Ending,
+  async function answered(
+    ended: Extract<Ended, { kind: 'settled' }>,
     answer: PaymentAnswer,
-    subjects: readonly Subject[],
   ): Promise<StoredAnswer> {
-    const settled = settledOf(payment, ending, deps.clock.now(), plan.attempt_id)
-    const { settlement } = settled
-    const body = answer.serialize(settled.payment)
-    const stored = { status: httpStatusOf(settlement.payment_status), body }
-    failpoint('platform.attempt.before_settle')
-    const changed = await deps.store.settle({
-      ...plan,
-      ...settled,
-      idempotency_key: answer.idempotency_key,
-      response_status: stored.status,
-      response_body: stored.body,
-      resolve_after_ms: staysOpen(settlement) ? firstLookMs : null,
-    })
     failpoint('platform.attempt.after_settle')
-    if (changed) await observe(subjects, payment, ending)
+    if (ended.is_applied) return ended.answer
     // Somebody else has settled it in the meantime: what they wrote is the answer.
-    if (changed) return stored
     const { idempotency_key } = answer
     return idempotency_key === null ? answer.asItStands() : answers.current({ ...answer, idempotency_key })
   }
@@ -90,10 +73,15 @@ export function createCarryOut(deps: CarryOutDeps, answers: Answers) {
       )
       countConfigError(deps.log, { psp: route.connector.psp, connection_id }, settlementOf(ending).failure)
       deps.rates.observe(connection_id, plan.card?.brand ?? null, ending)
-      const next = await goOn(deps, { plan, payment, ending, routed, index, serialize: answer.serialize })
-      if (next === undefined) return settle(plan, payment, ending, answer, subjects)
-      await observe(subjects, payment, ending)
-      ;({ plan, payment } = next)
+      const ended = await endAttempt(deps, {
+        ...{ plan, payment, ending, serialize: answer.serialize },
+        idempotency_key: answer.idempotency_key,
+        onward: { route: routed.others[index], failover_on: routed.failover_on },
+        resolveAfterMs: (settlement) => (staysOpen(settlement) ? firstLookMs : null),
+      })
+      if (ended.kind === 'followed' || ended.is_applied) await observe(subjects, payment, ending)
+      if (ended.kind === 'settled') return answered(ended, answer)
+      ;({ plan, payment } = ended)
     }
     throw new Error('there is no connection behind the last')
   }

@@ -14,7 +14,7 @@ const words: Record<string, Record<string, string>> = {
     'processing failed': 'provably nothing moved',
     'processing requires_action': 'the cardholder has to act',
     'processing unknown': 'no certain answer',
-    'unknown processing': 'the PSP says pending',
+    'unknown processing': 'the PSP says pending, or it has failed and is tried again',
     'authorized captured': 'captured, in whole or in part',
     'authorized canceled': 'let go of',
   },

@@ -4,7 +4,7 @@ import type { Log } from '@coffer/core/log.ts'
 import { counter } from '@coffer/core/metrics.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import { failoverCauseOf } from '../routing/failover.ts'
-import type { Routed } from '../routing/routing.ts'
+import type { Route, Routed } from '../routing/routing.ts'
 import { intentTimes } from './answers.ts'
 import type { AttemptPlan } from './attempt.ts'
 import { type Ending, settlementOf } from './machine.ts'
@@ -27,6 +27,9 @@ const failovers = counter(
   ['cause'],
 )
 
+/** Where a payment goes on after a definite failure, if its rule goes on after that. */
+export type Onward = { route: Route | undefined; failover_on: Routed['failover_on'] }
+
 /**
  * Begins the next attempt in the transaction that ends this one. Undefined where there is none: the rule has no
  * other connection or does not go on after this, nothing is certain, the networks' rules for retries forbid it, or
@@ -39,16 +42,14 @@ export async function goOn(
     plan: AttemptPlan
     payment: Payment
     ending: Ending
-    routed: Routed
-    /** Of the connection that was tried, among all of the route. */
-    index: number
+    onward: Onward
     serialize(payment: Payment): string
   },
 ): Promise<{ plan: AttemptPlan; payment: Payment } | undefined> {
-  const { plan, payment, ending, routed } = tried
-  const route = routed.others[tried.index]
+  const { plan, payment, ending } = tried
+  const { route, failover_on } = tried.onward
   const cause = failoverCauseOf(ending)
-  if (route === undefined || cause === undefined || !routed.failover_on.includes(cause)) return undefined
+  if (route === undefined || cause === undefined || !failover_on.includes(cause)) return undefined
   const now = deps.clock.now()
   const next = nextAttemptOf(plan, settledPayment(payment, ending, now, plan.attempt_id), route, now)
   failpoint('platform.failover.before_next')

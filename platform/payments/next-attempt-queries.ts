@@ -8,7 +8,7 @@ import { jsonOrNull } from '@coffer/core/rows.ts'
 import { chargeOf } from '../retries/governor.ts'
 import { countDeclined, handOverSlot, slotOf, toldOf } from '../retries/state-queries.ts'
 import type { AttemptPlan } from './attempt.ts'
-import { endedStates, type Settlement } from './machine.ts'
+import { endedStates, openStates, type Settlement } from './machine.ts'
 import type { AttemptReason, Payment } from './schemas.ts'
 
 export type NextAttempt = {
@@ -16,7 +16,7 @@ export type NextAttempt = {
   /** The payment's last attempt. */
   after_attempt_id: string
   /**
-   * What ends it, in the same transaction: applied only while it is `sending`. Null where it has ended already, and
+   * What ends it, in the same transaction: applied only while it is open. Null where it has ended already, and
    * its payment is still `processing` because it waits for this.
    */
   settlement: Settlement | null
@@ -44,7 +44,7 @@ const nextAttemptText = `
   with ended as materialized (
     update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference), cause = null,
       decline = $7, failure = $8, resolve_at = null
-    where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and state = 'sending' and $4::text is not null
+    where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and state = any($25) and $4::text is not null
     returning number, card_fingerprint
   ), previous as materialized (
     select number from ended
@@ -52,9 +52,9 @@ const nextAttemptText = `
     select number from attempts
     where merchant_id = $1 and payment_id = $2 and attempt_id = $3 and $4::text is null and state = any($16)
   ), counted as materialized (
-    update payments set attempt_count = previous.number + 1, decline = null, failure = null, updated_at = $5
+    update payments set status = 'processing', attempt_count = previous.number + 1, decline = null, failure = null, updated_at = $5
     from previous
-    where merchant_id = $1 and payment_id = $2 and status = 'processing' and attempt_count = previous.number
+    where merchant_id = $1 and payment_id = $2 and status = any($26) and attempt_count = previous.number
     returning attempt_count
   ), begun as (
     insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, number, reason, state, created_at,
@@ -106,6 +106,9 @@ export function nextAttemptStatement(entry: NextAttempt): Statement {
       told.holds,
       told.expires_after_seconds,
       JSON.stringify(slotOf(plan.attempt_id, told.initiator, now)),
+      openStates,
+      // A payment that waits for this is `processing`; one whose attempt ends here may have been `unknown` until now.
+      settlement === null ? ['processing'] : ['processing', 'unknown'],
     ],
   }
 }

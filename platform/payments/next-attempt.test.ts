@@ -113,14 +113,15 @@ test('of many that would begin the next attempt, one does', async () => {
   assert.deepEqual(await tried(plan), ['processing', 'not_sent', 'sending'])
 })
 
-test('I2: nothing follows an attempt that is unknown, approved or still sending', async () => {
+test('I2: nothing follows what is unknown, approved or still sending; what was unknown is followed once it has failed', async () => {
   const open = await started()
   assert.equal((await goOn(open.plan, open.payment, null)).isBegun, false)
   for (const ending of [unknown, approved]) {
     const { plan, payment } = await started()
     await settle(plan, payment, ending)
-    for (const late of [notSent, null]) assert.equal((await goOn(plan, payment, late)).isBegun, false)
-    assert.equal((await read(plan)).attempts.length, 1)
+    assert.equal((await goOn(plan, payment, null)).isBegun, false)
+    assert.equal((await goOn(plan, payment, notSent)).isBegun, ending === unknown)
+    assert.equal((await read(plan)).attempts.length, ending === unknown ? 2 : 1)
   }
 })
 

@@ -14,6 +14,7 @@ import { type AnswerTarget, createAnswers, intentTimes } from './answers.ts'
 import type { AttemptPlan } from './attempt.ts'
 import type { Subject } from './card-testing-guard.ts'
 import { type CarryOutDeps, createCarryOut, type PaymentAnswer, type SerializePayment } from './carry-out.ts'
+import { createEndLate } from './end-late.ts'
 import { insertIntent } from './intent.ts'
 import { filterOf, type PaymentListAsked } from './list-filter.ts'
 import { httpStatusOf, type PaymentStatus } from './machine.ts'
@@ -30,6 +31,25 @@ export function createPayments(deps: PaymentsDeps) {
 
   const answers = createAnswers(deps)
   const carryOut = createCarryOut(deps, answers)
+
+  /** Through the connection that was named, else by the rules as they are now. */
+  function routeOfRetry(merchantId: string, payment: Payment): Promise<Routed> {
+    const [first] = payment.attempts
+    const connection = first!.reason === 'named' ? first!.connection : null
+    return deps.routing.route(merchantId, askedOfRetry(payment, connection))
+  }
+
+  /** An attempt that has begun long after the request for its payment. */
+  async function carryOutRetry(
+    routed: Routed,
+    begun: { plan: AttemptPlan; payment: Payment },
+  ): Promise<void> {
+    const { merchant_id, payment_id } = begun.plan
+    const serialize = JSON.stringify
+    const asNow = () => asItStands(store, merchant_id, payment_id, serialize)
+    const answer = { merchant_id, operation: 'payments.create', idempotency_key: null, serialize }
+    await carryOut(routed, begun, { ...answer, asItStands: asNow }, [])
+  }
 
   return {
     /** Charges a card. @throws Failure before anything is written, or for a repeated key as the draft says. */
@@ -102,21 +122,16 @@ export function createPayments(deps: PaymentsDeps) {
       return { data: payments, next_cursor }
     },
 
-    /** Through the connection that was named, else by the rules as they are now. */
-    routeOfRetry(merchantId: string, payment: Payment): Promise<Routed> {
-      const [first] = payment.attempts
-      const connection = first!.reason === 'named' ? first!.connection : null
-      return deps.routing.route(merchantId, askedOfRetry(payment, connection))
-    },
+    routeOfRetry,
+    carryOutRetry,
 
-    /** An attempt that has begun long after the request for its payment. */
-    async carryOutRetry(routed: Routed, begun: { plan: AttemptPlan; payment: Payment }): Promise<void> {
-      const { merchant_id, payment_id } = begun.plan
-      const serialize = JSON.stringify
-      const asNow = () => asItStands(store, merchant_id, payment_id, serialize)
-      const answer = { merchant_id, operation: 'payments.create', idempotency_key: null, serialize }
-      await carryOut(routed, begun, { ...answer, asItStands: asNow }, [])
-    },
+    /** What a webhook or the resolver tells of an attempt. */
+    endLate: createEndLate({
+      ...deps,
+      routeOf: routeOfRetry,
+      carryOutBehind: (routed, begun) =>
+        answers.behind(carryOutRetry(routed, begun), { payment_id: begun.payment.id }),
+    }),
 
     drain: answers.drain,
   }

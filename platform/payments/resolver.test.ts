@@ -22,6 +22,7 @@ import { createPaymentStore } from './store.ts'
 import {
   answered,
   dies,
+  endLateOf,
   forwarded,
   intentOf,
   lookedUnanswered,
@@ -70,7 +71,7 @@ async function resolved(t: TestContext, told: Told): Promise<Resolved> {
     clock: systemClock,
     log: quietLog,
     psp_deadline_ms: 5_000,
-    serialize: JSON.stringify,
+    endLate: endLateOf(store),
   })
   // It has decided when the claim of half a minute is gone again; or never, where the vault does not answer.
   const look = async () => {

@@ -17,7 +17,6 @@ import type { Clock } from '@coffer/core/time.ts'
 import { resolveOperation } from '../operations/resolve.ts'
 import type { OperationStore } from '../operations/store.ts'
 import { type Ending, endingOf, type NotSent } from '../retries/advice.ts'
-import { settledOf } from '../retries/settled.ts'
 import {
   type AttemptPlan,
   authorizeInputOf,
@@ -29,9 +28,9 @@ import {
   stepsOf,
   uncertain,
 } from './attempt.ts'
+import type { EndLate } from './end-late.ts'
 import { settlementOf, staysOpen } from './machine.ts'
 import * as queries from './resolver-queries.ts'
-import type { Payment } from './schemas.ts'
 import type { PaymentStore } from './store.ts'
 
 export type ResolverDeps = {
@@ -43,7 +42,7 @@ export type ResolverDeps = {
   clock: Clock
   log: Log
   psp_deadline_ms: number
-  serialize(payment: Payment): string
+  endLate: EndLate
 }
 
 export type Resolver = { stop(): Promise<void> }
@@ -140,7 +139,10 @@ async function findOut(
 
   const asked = await lookUp(deps, connector, plan, looked, due)
   if (asked.kind === 'absent' && asked.authoritative)
-    return { kind: 'not_sent', message: 'the PSP has no such payment and will not have it any more' }
+    return {
+      ...{ kind: 'not_sent', code: 'psp_unavailable' },
+      message: 'the PSP has no such payment and will not have it any more',
+    }
   if (asked.kind !== 'absent' && asked.kind !== 'unknown') return asked
   const outcome = await sendAgain(deps, connector, step, plan, looked, asked.kind === 'absent')
   return outcome ?? recorded ?? uncertain('not_resolved_yet')
@@ -222,15 +224,10 @@ async function settle(
   }
   const payment = await deps.store.get(plan.merchant_id, plan.payment_id)
   if (payment === undefined) throw new Error('the payment of an attempt is missing')
-  const settled = settledOf(payment, ending, deps.clock.now(), plan.attempt_id)
   failpoint('platform.resolver.before_settle')
-  const changed = await deps.store.settle({
-    ...plan,
-    ...settled,
-    idempotency_key: null,
-    response_status: 200,
-    response_body: deps.serialize(settled.payment),
-    resolve_after_ms: stillOpen ? queries.pauseMs(due.resolve_tries) : null,
+  const changed = await deps.endLate({
+    ...{ plan, payment, ending },
+    resolveAfterMs: () => (stillOpen ? queries.pauseMs(due.resolve_tries) : null),
   })
   if (changed)
     deps.log.info(

@@ -5,9 +5,13 @@ import type { HttpResponse } from '@coffer/core/connector.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { ForwardCall, ForwardLook, ForwardLooked, ForwardResult } from '@coffer/core/internal-api.ts'
 import { createInternalClient, type InternalClient } from '@coffer/core/internal-client.ts'
+import { systemClock } from '@coffer/core/time.ts'
+import { quietLog } from '../../test/support/postgres.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
+import { createEndLate, type EndLateDeps } from './end-late.ts'
 import type { IntentInsert } from './queries.ts'
 import type { Payment } from './schemas.ts'
+import type { PaymentStore } from './store.ts'
 
 /** A test, or a whole file through node:test's own `after`. */
 type Scope = { after(end: () => unknown): void }
@@ -104,6 +108,21 @@ export function intentOf(plan: AttemptPlan, changes: Partial<IntentInsert> = {})
     consent: { agreement_id: null, stored_credential: null, begins: null, named: null },
     ...changes,
   }
+}
+
+/** As the platform ends attempts that a webhook or the resolver tells of; of payments that no rule has routed. */
+export function endLateOf(store: PaymentStore, changes: Partial<EndLateDeps> = {}) {
+  return createEndLate({
+    store,
+    clock: systemClock,
+    log: quietLog,
+    psp_deadline_ms: 5_000,
+    answer_deadline_ms: 6_000,
+    rates: { observe() {} },
+    routeOf: () => Promise.reject(new Error('nothing is routed here')),
+    carryOutBehind() {},
+    ...changes,
+  })
 }
 
 export function answered(status: number, body: unknown): HttpResponse {

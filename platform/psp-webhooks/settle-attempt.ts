@@ -4,10 +4,11 @@ import type { Database } from '@coffer/core/postgres.ts'
 import { settleStatements } from '../agreements/settle-queries.ts'
 import { lockPayment } from '../operations/queries.ts'
 import { tell } from '../operations/settle-queries.ts'
-import { believable } from '../payments/attempt.ts'
+import { type AttemptPlan, believable } from '../payments/attempt.ts'
 import type { Ending } from '../payments/machine.ts'
 import { type SettlementUpdate, settleStatement } from '../payments/queries.ts'
 import { findPaymentWithin } from '../payments/read-queries.ts'
+import type { Payment } from '../payments/schemas.ts'
 import { endingOf } from '../retries/advice.ts'
 import { settledOf } from '../retries/settled.ts'
 import { findToldAttempt, type StoredWebhook, type ToldAttempt } from './queries.ts'
@@ -42,10 +43,19 @@ export async function settleAttempt(
   if (told.kind === 'unknown') return done('contradicts')
   const now = deps.clock.now()
   const ending: Ending = endingOf(told, plan.card?.brand ?? null, now)
-  // Who had to act was there: what a cardholder has not completed is not retried.
-  const asked = attempt.state === 'action_required' ? 'never' : 'as_asked'
-  const settled = settledOf(payment, ending, now, attempt.attempt_id, asked)
-  const entry: SettlementUpdate = {
+  if (attempt.state === 'action_required')
+    return done(await completeAction(deps.database, completedBy(plan, payment, ending, now)))
+  const isChanged = await deps.endLate({ plan, payment, ending })
+  if (isEnded) return done('late')
+  // Somebody else was quicker; by now it may be in a state in which this says more.
+  if (!isChanged) throw notYet('it was settled meanwhile')
+  return done('settled')
+}
+
+/** Who had to act was there: what a cardholder has not completed is not retried, nor tried elsewhere. */
+function completedBy(plan: AttemptPlan, payment: Payment, ending: Ending, now: Date): SettlementUpdate {
+  const settled = settledOf(payment, ending, now, plan.attempt_id, 'never')
+  return {
     ...plan,
     ...settled,
     idempotency_key: null,
@@ -53,12 +63,6 @@ export async function settleAttempt(
     response_body: JSON.stringify(settled.payment),
     resolve_after_ms: null,
   }
-  if (attempt.state === 'action_required') return done(await completeAction(deps.database, entry))
-  const isChanged = await deps.store.settle(entry)
-  if (isEnded) return done('late')
-  // Somebody else was quicker; by now it may be in a state in which this says more.
-  if (!isChanged) throw notYet('it was settled meanwhile')
-  return done('settled')
 }
 
 async function compareApproved(

@@ -14,7 +14,7 @@ import type { AttemptPlan } from '../payments/attempt.ts'
 import { settlementOf } from '../payments/machine.ts'
 import { settledPayment } from '../payments/settled-payment.ts'
 import { createPaymentStore } from '../payments/store.ts'
-import { intentOf, newPlan } from '../payments/test-attempts.ts'
+import { endLateOf, intentOf, newPlan } from '../payments/test-attempts.ts'
 import { endingOf } from '../retries/advice.ts'
 import { noticeText } from './notice-text.ts'
 import * as queries from './queries.ts'
@@ -26,7 +26,8 @@ const database = postgres.open('coffer_platform_service')
 const relayDatabase = postgres.open('coffer_platform_relay')
 const store = createPaymentStore(database)
 const operationStore = createOperationStore(database)
-const deps = { database, store, operationStore, clock: systemClock, log: quietLog }
+const endLate = endLateOf(store)
+const deps = { database, store, operationStore, endLate, clock: systemClock, log: quietLog }
 
 const asSuperuser = (text: string, values: unknown[] = []) =>
   postgres.query('postgres', text, values, 'platform')

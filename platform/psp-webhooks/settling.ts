@@ -3,6 +3,7 @@ import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import type { OperationStore } from '../operations/store.ts'
+import type { EndLate } from '../payments/end-late.ts'
 import type { PaymentStore } from '../payments/store.ts'
 import type { WebhookResult } from './queries.ts'
 
@@ -10,6 +11,7 @@ export type SettlingDeps = {
   database: Database
   store: PaymentStore
   operationStore: OperationStore
+  endLate: EndLate
   clock: Clock
   log: Log
 }
