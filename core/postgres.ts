@@ -73,13 +73,14 @@ gauge('coffer_postgres_pool_waiting', 'Transactions waiting for a connection.', 
 
 /**
  * Opens a transaction's view on its merchants. The planner settings make every statement keep one plan, made
- * as if reading a whole table cost a fortune: a plan made while a table was empty is used when it is large. So
- * statements find rows only by `lateral (… limit 1)` or by a whole key, never by joining a batch to a table.
+ * as if reading a whole table cost a fortune and rows of a batch could only be looked up one by one: a plan made
+ * while a table was empty is used when it is large. So statements find rows only by a whole key.
  */
-const scopeStatement = (merchants: readonly string[]): Statement => ({
+export const scopeStatement = (merchants: readonly string[]): Statement => ({
   name: 'coffer_scope',
   text: `select set_config('coffer.merchants', $1, true), set_config('enable_seqscan', 'off', true),
-           set_config('plan_cache_mode', 'force_generic_plan', true)`,
+           set_config('plan_cache_mode', 'force_generic_plan', true),
+           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`,
   values: [merchants.join(',')],
 })
 

@@ -159,11 +159,18 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
     (database) => payments.writePayments(database, [{ kind: 'intent', entry: intentOf(newPlan(), begins) }]),
   ],
   [
-    'writePayments: a settlement',
+    'writePayments: settlements',
     'coffer_platform_service',
     (database) => {
-      const entry = { settlement: { decline: null }, payment: { agreement: 'agr_', amount: 1 } } as never
-      return payments.writePayments(database, [{ kind: 'settlement', entry }])
+      const settlement = { decline: null, failure: null, entries: [] }
+      const entries = [settlement, { ...settlement, attempt_state: 'declined' }].map(
+        (of, index) =>
+          ({ settlement: of, payment: { agreement: 'agr_', amount: 1 }, attempt_id: `${index}` }) as never,
+      )
+      return payments.writePayments(
+        database,
+        entries.map((entry) => ({ kind: 'settlement', entry })),
+      )
     },
   ],
   [

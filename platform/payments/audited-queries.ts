@@ -2,7 +2,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database, Query } from '@coffer/core/postgres.ts'
 import { settleStatements } from '../agreements/settle-queries.ts'
-import { type SettlementUpdate, settleStatement } from './queries.ts'
+import { type SettlementUpdate, settleStatement } from './settlement-queries.ts'
 
 /** Who resolved something by hand, how, and why. */
 export type ResolvedBy = { caller: Caller; outcome: string; reason: string }
@@ -27,7 +27,7 @@ export async function auditResolution(
 /** Settles an attempt with its audit record; false where it had ended already: then nothing was changed. */
 export function settleByHand(database: Database, entry: SettlementUpdate, by: ResolvedBy): Promise<boolean> {
   return database.transaction([entry.merchant_id], async (query) => {
-    const [settled] = await query<{ changed: boolean }>(settleStatement(entry))
+    const [settled] = await query<{ changed: boolean }>(settleStatement([entry]))
     if (settled?.changed !== true) return false
     for (const statement of settleStatements([entry])) await query(statement)
     await auditResolution(query, entry.attempt_id, by)

@@ -6,14 +6,11 @@ import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, jsonOrNull, merchantsOf } from '@coffer/core/rows.ts'
 import type { PaymentConsent } from '../agreements/consent.ts'
 import { beginStatements, settleStatements } from '../agreements/settle-queries.ts'
-import { chargeOf } from '../retries/governor.ts'
-import type { RetryWait } from '../retries/plan.ts'
-import { countDeclined, freeSlot, toldOf } from '../retries/state-queries.ts'
 import type { Earlier } from './answers.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
-import { type AttemptState, openStates, type Settlement } from './machine.ts'
 import { type NextAttempt, nextAttemptStatement } from './next-attempt-queries.ts'
 import type { Payment } from './schemas.ts'
+import { type SettlementUpdate, settleStatement, settleTogether } from './settlement-queries.ts'
 
 export type IntentInsert = Caller & {
   plan: AttemptPlan
@@ -238,109 +235,6 @@ export function earlierIntent(
   return { verdict: 'abandoned', payment_id: row.object_id }
 }
 
-export type SettlementUpdate = {
-  merchant_id: string
-  attempt_id: string
-  payment_id: string
-  settlement: Settlement
-  payment: Payment
-  /** Which number it has charged; null where that is not known. */
-  card: ChargedCard | null
-  /** Null where no request waits for the answer. */
-  idempotency_key: string | null
-  response_status: number
-  response_body: string
-  /** When to look again; null where there is nothing to look for. */
-  resolve_after_ms: number | null
-  /** What its requests said of consent; left out where that is not known. */
-  stored_credential?: StoredCredential | null
-  /** How the payment waits for another attempt; null where this ends it, or it is not known yet. */
-  wait: RetryWait | null
-}
-
-const governed = {
-  ...{ ended: 'changed', merchant: '$1', attempt: '$2', state: '$4' },
-  ...{ initiator: '$21', holds: '$22', expires_after_seconds: '$23' },
-}
-
-/**
- * Settles one attempt by compare-and-set: only while it is still open it changes, and with it its payment, the
- * entries of what moved, the event and the waiting answer. A success that comes after the attempt was closed
- * otherwise is not applied but told, as `payment.late_success`.
- */
-const settleText = `
-  with changed as materialized (
-    update attempts set state = $4, updated_at = $5, psp_reference = coalesce($6, psp_reference),
-      network_transaction_id = $7, transaction_link_id = $24, cause = $8, decline = $11, failure = $12,
-      resolve_at = now() + $9::int * interval '1 ms'
-    where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state = any($20)
-    returning state, card_fingerprint
-  ), paid as (
-    update payments set status = $10, decline = $11, failure = $12, updated_at = $5,
-      authorized_minor = case when 'authorization' = any($14::text[]) then $13 else 0 end,
-      captured_minor = case when 'capture' = any($14::text[]) then $13 else 0 end,
-      capture_reserved_minor = case when 'capture' = any($14::text[]) then $13 else 0 end
-    where merchant_id = $1 and payment_id = $3 and exists (select from changed)
-  ), moved as (
-    insert into payment_entries (merchant_id, payment_id, source_id, kind, amount_minor, created_at)
-    select $1, $3, $2, kind, $13, $5 from unnest($14::text[]) as kind where exists (select from changed)
-  ), told as (
-    insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-    select $15, $1, $16, $3, $17::text::json, $5::timestamptz where exists (select from changed)
-    union all
-    select $15, $1, 'payment.late_success', $3, $17::text::json, $5::timestamptz
-    where $4 = 'approved' and not exists (select from changed) and exists (
-      select from attempts
-      where merchant_id = $1 and payment_id = $3 and attempt_id = $2 and state <> all ('{approved,action_required}'))
-  ), answered as (
-    update idempotency_records set response_status = $18, response_body = $17
-    where merchant_id = $1 and operation = 'payments.create' and idempotency_key = $19 and object_id = $3
-      and response_status is null and exists (select from changed)
-  ), counted as (${countDeclined({ ...governed, slots: "'{}'" })}
-  ), freed as (${freeSlot({ ...governed, open_states: '$20' })}
-  )
-  select exists (select from changed) as changed`
-
-/** @param from the states in which the attempt may still be settled. */
-export function settleStatement(
-  entry: SettlementUpdate,
-  from: readonly AttemptState[] = openStates,
-): Statement {
-  const { settlement, payment } = entry
-  const told = toldOf(settlement.decline, chargeOf(payment, entry.card), new Date(payment.updated_at))
-  return {
-    name: 'settle_attempt',
-    text: settleText,
-    values: [
-      entry.merchant_id,
-      entry.attempt_id,
-      entry.payment_id,
-      settlement.attempt_state,
-      entry.payment.updated_at,
-      settlement.psp_reference,
-      settlement.network_transaction_id,
-      settlement.cause,
-      entry.resolve_after_ms,
-      settlement.payment_status,
-      jsonOrNull(settlement.decline),
-      jsonOrNull(settlement.failure),
-      settlement.entry_minor,
-      settlement.entries,
-      newId('event'),
-      settlement.event_type,
-      entry.response_body,
-      entry.response_status,
-      entry.idempotency_key,
-      // As a parameter: written out, the states would let the planner take the index of live attempts instead.
-      from,
-      told.initiator,
-      told.holds,
-      told.expires_after_seconds,
-      settlement.transaction_link_id,
-    ],
-  }
-}
-
 /** One thing to write; several kinds share a transaction, because what is dear is the commit. */
 export type PaymentWrite =
   | { kind: 'intent'; entry: IntentInsert }
@@ -357,26 +251,41 @@ const keyOf = ({ kind, entry }: PaymentWrite) =>
     ? ` ${entry.merchant_id}|${entry.idempotency_key}`
     : `${entry.merchant_id}|${kind === 'settlement' ? entry.attempt_id : entry.after_attempt_id}`
 
-/** Writes a batch in one transaction: the intents as one statement, then each of the others in the order of its key. */
+/**
+ * Writes a batch in one transaction: the intents as one statement, the settlements that may share one as another, then
+ * each of the rest in the order of its key.
+ */
 export function writePayments(database: Database, writes: PaymentWrite[]): Promise<PaymentWritten[]> {
   return inKeyOrder(writes, keyOf, async (ordered) => {
     const intents = ordered.flatMap((write) => (write.kind === 'intent' ? [write.entry] : []))
-    const others = ordered.filter((write) => write.kind !== 'intent')
+    // Intents come first in the order of keys, so their results come first as well.
+    const others = ordered.slice(intents.length)
+    const settlements = others.flatMap((write) => (write.kind === 'settlement' ? [write.entry] : []))
+    const together = settleTogether(settlements)
+    const alone = others.filter(({ entry }) => !together.has(entry as SettlementUpdate))
     const statements = [
       ...(intents.length > 0 ? [intentsStatement(intents)] : []),
-      ...others.map((write) =>
-        write.kind === 'settlement' ? settleStatement(write.entry) : nextAttemptStatement(write.entry),
+      ...(together.size > 0 ? [settleStatement([...together])] : []),
+      ...alone.map((write) =>
+        write.kind === 'settlement'
+          ? settleStatement([write.entry])
+          : nextAttemptStatement(write.entry as NextAttempt),
       ),
       ...beginStatements(intents),
-      ...settleStatements(others.flatMap((write) => (write.kind === 'settlement' ? [write.entry] : []))),
+      ...settleStatements(settlements),
     ]
     const merchants = merchantsOf(ordered.map((write) => write.entry))
     const rows = await database.commitAll<IntentRow & { changed: boolean }>(merchants, statements)
     const inserted = intents.length > 0 ? (rows.shift() ?? []) : []
-    // Intents come first in the order of keys, so their results come first as well.
+    const settledTogether = together.size > 0 ? (rows.shift() ?? []) : []
+    const nextOf = (write: PaymentWrite) =>
+      (together.has(write.entry as SettlementUpdate) ? settledTogether.shift() : rows.shift()![0])!.changed
     return [
       ...(await intentsWritten(database, intents, inserted)),
-      ...others.map(({ kind }, index) => ({ kind, applied: rows[index]![0]!.changed })),
+      ...others.map((write) => ({
+        kind: write.kind as 'settlement' | 'next_attempt',
+        applied: nextOf(write),
+      })),
     ]
   })
 }

@@ -198,6 +198,40 @@ test('whoever settles first decides, whatever comes in which order; a late succe
   )
 })
 
+test('settlements that share a transaction each do what they would alone, and one of two of an attempt counts', async () => {
+  const endings = [approved, declined, unknown, notSent, rejected, pending]
+  const merchants = [newId('merchant'), newId('merchant')]
+  const plans = await Promise.all(
+    endings.flatMap((ending, index) =>
+      merchants.map(async (merchant_id) => ({
+        ending,
+        plan: await started(newPlan({ merchant_id, reference: `order ${index}` })),
+      })),
+    ),
+  )
+  const settled = await Promise.all(
+    plans.flatMap(({ plan, ending }) => [
+      settle(plan, ending, 'answer'),
+      settle(plan, { ...notSent, message: 'twice' }, 'resolver'),
+    ]),
+  )
+  for (const [index, { plan, ending }] of plans.entries()) {
+    const [first, second] = settled.slice(2 * index, 2 * index + 2)
+    const { status, attempts } = (await store.get(plan.merchant_id, plan.payment_id))!
+    const staysOpen: boolean = openStates.includes(settlementOf(ending).attempt_state)
+    assert.ok(staysOpen ? first && second : first !== second, ending.kind)
+    const { payment_status, attempt_state } = settlementOf(second ? notSent : ending)
+    assert.deepEqual([status, attempts[0]!.status], [payment_status, attempt_state], ending.kind)
+    const events = (await told(plan)).filter((type) => type !== 'payment.created')
+    assert.equal(events.length, staysOpen ? 2 : 1, `${ending.kind}: ${events}`)
+  }
+  const moved = await asSuperuser(
+    'select kind, amount_minor from payment_entries where merchant_id = any($1)',
+    [merchants],
+  )
+  assert.equal(moved.length, 2 * merchants.length)
+})
+
 test('what is settled has its answer stored once: the first, whoever settles later', async () => {
   const plan = await started()
   const first = { status: 202, body: '{"first":true}' }

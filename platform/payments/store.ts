@@ -14,6 +14,7 @@ import type { NextAttempt } from './next-attempt-queries.ts'
 import * as queries from './queries.ts'
 import * as reads from './read-queries.ts'
 import type { Payment } from './schemas.ts'
+import type { SettlementUpdate } from './settlement-queries.ts'
 import { tellSuspicion } from './suspicion-queries.ts'
 
 export type PaymentStore = ReturnType<typeof createPaymentStore>
@@ -51,7 +52,7 @@ export function createPaymentStore(database: Database) {
       return written.intent
     },
     /** False where the attempt had ended already: then nothing was changed. */
-    async settle(entry: queries.SettlementUpdate): Promise<boolean> {
+    async settle(entry: SettlementUpdate): Promise<boolean> {
       const queue = entry.wait === null ? writes : governedWrites
       const written = await queue.add({ kind: 'settlement', entry })
       const isApplied = written.kind === 'settlement' && written.applied
@@ -73,7 +74,7 @@ export function createPaymentStore(database: Database) {
       return 'begun' in written ? written.begun : { verdict: written.applied ? 'begun' : 'came_late' }
     },
     findRetryPlan: (merchantId: string) => findRetryPlan(database, merchantId),
-    settleByHand: (entry: queries.SettlementUpdate, by: audit.ResolvedBy): Promise<boolean> =>
+    settleByHand: (entry: SettlementUpdate, by: audit.ResolvedBy): Promise<boolean> =>
       audit.settleByHand(database, entry, by),
     /** Keeps the first answer of a key, and gives the one that is kept. */
     storeAnswer: (key: answers.AnswerKey, answer: StoredAnswer): Promise<StoredAnswer> =>

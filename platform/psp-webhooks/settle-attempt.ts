@@ -6,9 +6,9 @@ import { lockPayment } from '../operations/queries.ts'
 import { tell } from '../operations/settle-queries.ts'
 import { type AttemptPlan, believable } from '../payments/attempt.ts'
 import type { Ending } from '../payments/machine.ts'
-import { type SettlementUpdate, settleStatement } from '../payments/queries.ts'
 import { findPaymentWithin } from '../payments/read-queries.ts'
 import type { Payment } from '../payments/schemas.ts'
+import { type SettlementUpdate, settleStatement } from '../payments/settlement-queries.ts'
 import { endingOf } from '../retries/advice.ts'
 import { settledOf } from '../retries/settled.ts'
 import { findToldAttempt, type StoredWebhook, type ToldAttempt } from './queries.ts'
@@ -108,7 +108,7 @@ function completeAction(database: Database, entry: SettlementUpdate): Promise<Do
     if (payment?.cancel_reserved === true && payment.status === 'requires_action')
       throw notYet('it is being canceled')
     if (payment?.status === 'requires_action') {
-      const [row] = await query<{ changed: boolean }>(settleStatement(entry, ['action_required']))
+      const [row] = await query<{ changed: boolean }>(settleStatement([entry], ['action_required']))
       if (row?.changed !== true) return 'known'
       for (const statement of settleStatements([entry])) await query(statement)
       return 'settled'

@@ -1,6 +1,6 @@
 /** What retries bring. */
 import { counter } from '@coffer/core/metrics.ts'
-import type { SettlementUpdate } from '../payments/queries.ts'
+import type { SettlementUpdate } from '../payments/settlement-queries.ts'
 
 const scheduledTotal = counter(
   'coffer_payment_retries_scheduled_total',

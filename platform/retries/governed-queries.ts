@@ -12,9 +12,8 @@ import {
   type IntentRow,
   intentOf,
   intentsStatement,
-  type SettlementUpdate,
-  settleStatement,
 } from '../payments/queries.ts'
+import { type SettlementUpdate, settleStatement } from '../payments/settlement-queries.ts'
 import { type Charge, chargeOf, holdsAfter, type Refusal, type RetryState, refusalOf } from './governor.ts'
 import { scheduleStatement } from './schedule-queries.ts'
 import { lockState, slotOf, takeSlotStatement } from './state-queries.ts'
@@ -43,7 +42,7 @@ export async function writeGoverned(database: Database, write: GovernedWrite): P
 /** The end of an attempt and the wait for the next are durable together. */
 function settleWaiting(database: Database, entry: SettlementUpdate): Promise<boolean> {
   return database.transaction([entry.merchant_id], async (query) => {
-    const [settled] = await query<{ changed: boolean }>(settleStatement(entry))
+    const [settled] = await query<{ changed: boolean }>(settleStatement([entry]))
     if (settled!.changed && entry.wait !== null)
       await query(scheduleStatement(entry, entry.payment.card, entry.wait))
     return settled!.changed

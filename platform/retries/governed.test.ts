@@ -109,6 +109,15 @@ test('a place is free again where nothing was sent or it was approved, and is no
   assert.equal((await charge(card)).rule, undefined)
 })
 
+test('attempts of one number that end together each give back their place', async () => {
+  const on = newCard()
+  await decline(on, 1)
+  const begun = await Promise.all(Array.from({ length: 5 }, () => charge(on)))
+  assert.equal(Object.keys((await stateOf(on))!['slots'] as object).length, 5)
+  await Promise.all(begun.map(({ plan }, index) => settle(plan, index === 0 ? unknown : notSent)))
+  assert.deepEqual(Object.keys((await stateOf(on))!['slots'] as object), [begun[0]!.plan.attempt_id])
+})
+
 test('what the cardholder initiates is counted apart, and another number or merchant begins anew', async () => {
   const card = newCard('mastercard')
   await decline(card, 10, declined({}, 'mastercard'))

@@ -58,11 +58,14 @@ export const countDeclined = (of: Parameters) => `
 const oneState = (fingerprint: string) =>
   `merchant_id = $1 and fingerprint = ${fingerprint} and credential = 'number'`
 
-/** The place of an attempt that has ended otherwise is free again. */
-export const freeSlot = (of: Pick<Parameters, 'ended' | 'attempt' | 'state'> & { open_states: string }) => `
-    update retry_states set slots = slots - ${of.attempt}::text
-    where ${of.state} <> 'declined' and ${of.state} <> all (${of.open_states})
-      and ${oneState(`(select card_fingerprint from ${of.ended})`)} and slots ? ${of.attempt}::text`
+/** The places of attempts that have ended otherwise are free again. */
+export const freeSlots = (of: { ended: string; open_states: string }) => `
+    update retry_states set slots = slots - attempts
+    from (
+      select merchant_id, card_fingerprint, array_agg(attempt_id) as attempts from ${of.ended}
+      where state <> all (${of.open_states}) group by merchant_id, card_fingerprint) places
+    where retry_states.merchant_id = places.merchant_id and fingerprint = card_fingerprint
+      and credential = 'number' and slots ?| attempts`
 
 /** An attempt that follows has the place of the one before, or a new one where that was given up long ago. */
 export const handOverSlot = (of: Pick<Parameters, 'attempt' | 'state' | 'slots'> & { begun: string }) => `

@@ -1,6 +1,6 @@
 /** How statements find their rows: the plans PostgreSQL makes for them, without running them. */
 import assert from 'node:assert/strict'
-import type { Database, Query, Statement } from '@coffer/core/postgres.ts'
+import { type Database, type Query, type Statement, scopeStatement } from '@coffer/core/postgres.ts'
 import pg from 'pg'
 import type { Login, TestPostgres } from './postgres.ts'
 
@@ -32,7 +32,7 @@ export type PlanNode = {
   Plans?: PlanNode[]
 }
 
-/** As it is planned once for all values; with every sequential scan shown that an index could not replace. */
+/** As it is planned once for all values; with the planner's settings of every transaction. */
 export async function planOf(
   postgres: TestPostgres,
   login: Login,
@@ -41,7 +41,8 @@ export async function planOf(
   const client = new pg.Client({ connectionString: postgres.url(login).expose() })
   await client.connect()
   try {
-    await client.query('set enable_seqscan = off')
+    await client.query('begin')
+    await client.query(scopeStatement([]))
     const { rows } = await client.query(`explain (generic_plan, format json) ${statement.text}`)
     const nodes: PlanNode[] = []
     const walk = (node: PlanNode) => {

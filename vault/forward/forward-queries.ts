@@ -159,37 +159,38 @@ export type ForwardEnd = {
 /** Its record of the audit trail is one more: what was written when it was sent is not touched. */
 const endText = `
   with ended as (
-    update forwards set state = $5, answered_at = now(), answer_status = $6, answer_headers = $7, answer_body = $8
-    where merchant_id = $1 and attempt_id = $2 and step = $3 and send_number = $4 and state = 'recorded'
-    returning merchant_id, role, card_id, request_id, attempt_id, step, send_number, state, answer_status
+    update forwards set state = input.state, answered_at = now(), answer_status = input.answer_status,
+      answer_headers = input.answer_headers, answer_body = input.answer_body
+    from unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::smallint[], $7::json[], $8::text[],
+        $9::text[])
+      as input (merchant_id, attempt_id, step, send_number, state, answer_status, answer_headers, answer_body, audit_id)
+    where forwards.merchant_id = input.merchant_id and forwards.attempt_id = input.attempt_id
+      and forwards.step = input.step and forwards.send_number = input.send_number and forwards.state = 'recorded'
+    returning audit_id, forwards.merchant_id, role, card_id, request_id, forwards.attempt_id, forwards.step,
+      forwards.send_number, forwards.state, forwards.answer_status
   )
   insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id, source_address, reason,
     result)
-  select $9, merchant_id, role, '', 'forward.end', card_id, request_id, '', concat_ws(' ', attempt_id, step, send_number),
+  select audit_id, merchant_id, role, '', 'forward.end', card_id, request_id, '', concat_ws(' ', attempt_id, step, send_number),
     concat_ws(' ', state, answer_status)
   from ended`
 
 export function endForwards(database: Database, ends: ForwardEnd[]): Promise<true[]> {
   const keyOf = (end: ForwardEnd) => `${end.merchant_id}|${end.attempt_id}|${end.step}|${end.send_number}`
   return inKeyOrder(ends, keyOf, async (ordered) => {
-    const statements = ordered.map(({ merchant_id, attempt_id, step, send_number, state, answer }) => {
-      const headers = answer === undefined ? null : JSON.stringify(answer.headers)
-      // PostgreSQL text cannot hold a NUL.
-      const body = answer?.body.replaceAll('\0', '') ?? null
-      const values = [
-        merchant_id,
-        attempt_id,
-        step,
-        send_number,
-        state,
-        answer?.status ?? null,
-        headers,
-        body,
-        newId('audit'),
-      ]
-      return { name: 'end_forward', text: endText, values }
+    const answers = ordered.map(({ answer }) => answer)
+    await database.commit(merchantsOf(ordered), {
+      name: 'end_forwards',
+      text: endText,
+      values: [
+        ...columnsOf(ordered, ['merchant_id', 'attempt_id', 'step', 'send_number', 'state']),
+        answers.map((answer) => answer?.status ?? null),
+        answers.map((answer) => answer && JSON.stringify(answer.headers)),
+        // PostgreSQL text cannot hold a NUL.
+        answers.map((answer) => answer?.body.replaceAll('\0', '') ?? null),
+        ordered.map(() => newId('audit')),
+      ],
     })
-    await database.commitAll(merchantsOf(ordered), statements)
     return ordered.map(() => true as const)
   })
 }
