@@ -1,6 +1,9 @@
 /** What PSPs tell, from their signed request to the payment, over HTTP. */
 import assert from 'node:assert/strict'
+import { createHmac } from 'node:crypto'
 import { after, test } from 'node:test'
+import { noticeItem, noticeSignedWith, webhookKey } from '@coffer/connectors/adyen/test-answers.ts'
+import { webhookEvent } from '@coffer/connectors/checkout/test-answers.ts'
 import Stripe from 'stripe'
 import { type ApiEvent, apiOf, type Page } from './support/api.ts'
 import { eventually, startProduct } from './support/product.ts'
@@ -111,6 +114,55 @@ test('a notice is taken once, its card numbers are not kept, and what is not und
   const large = eventText(`evt_${'x'.repeat(1024 * 1024)}`)
   assert.equal((await post(large, signatureOf(large))).status, 413)
 })
+
+/** How each of the others signs, and what its signature is over. */
+const signedOtherwise = [
+  {
+    psp: 'adyen',
+    secret: webhookKey,
+    sign: (key: string, id: string) =>
+      noticeSignedWith(key, noticeItem('REPORT_AVAILABLE', { pspReference: id })),
+    accepted: { status: 200, text: '[accepted]' },
+    // It signs values and not the text, so a text that is formatted anew is the same notice.
+    formattedAnew: 200,
+  },
+  {
+    psp: 'checkout',
+    secret: 'key_of_this_test',
+    sign(key: string, id: string) {
+      const body = JSON.stringify(webhookEvent('account_updated', {}, { id }))
+      return { headers: { 'cko-signature': createHmac('sha256', key).update(body).digest('hex') }, body }
+    },
+    accepted: { status: 200, text: '' },
+    formattedAnew: 401,
+  },
+]
+
+for (const { psp, secret, sign, accepted, formattedAnew } of signedOtherwise)
+  test(`SEC-25: a notice of ${psp} is taken once, and not with another key or changed`, async () => {
+    const all = (await api.call<{ data: Connection[] }>('GET', '/v1/connections')).body.data
+    const { id } = all.find((each) => each.psp === psp)!
+    const set = await api.call('PATCH', `/v1/connections/${id}`, { body: { webhook_secret: secret } })
+    assert.equal(set.status, 200, set.text)
+    const url = `${product.sandbox.api_url}/v1/psp_webhooks/${id}`
+    const tell = async ({ headers, body }: { headers: object; body: string }) => {
+      const answer = await fetch(url, { method: 'POST', body, headers: { ...headers } })
+      return { status: answer.status, text: await answer.text() }
+    }
+    const notice = sign(secret, 'evt-once')
+    await eventually(async () => (await tell(notice)).status === 200)
+    assert.deepEqual(await tell(notice), accepted)
+    assert.equal((await tell(sign(secret.replaceAll(/[0-9a-f]/g, '0'), 'evt-other-key'))).status, 401)
+    assert.equal(
+      (await tell({ headers: {}, body: notice.body.replace('hmacSignature', 'none') })).status,
+      401,
+    )
+    const changed = notice.body.replace('evt-once', 'evt-more')
+    assert.equal((await tell({ ...notice, body: changed })).status, 401)
+    const anew = JSON.stringify(JSON.parse(notice.body), null, 2)
+    assert.equal((await tell({ ...notice, body: anew })).status, formattedAnew)
+    assert.equal((await listed(`&connection=${id}`)).length, 1)
+  })
 
 test('a payment without an answer is settled by webhook, out of order and more than once', async () => {
   const settings = { url: address, secret, duplicate: 1, reorder: 1, delay_ms: 50 }

@@ -58,13 +58,15 @@ export function noticeItem(eventCode: string, changes: Fields = {}): Fields {
 }
 
 /** One delivery, each item signed as Adyen signs it. */
-export function signedNotice(...items: Fields[]): WebhookRequest {
+export const signedNotice = (...items: Fields[]): WebhookRequest => noticeSignedWith(webhookKey, ...items)
+
+export function noticeSignedWith(key: string, ...items: Fields[]): WebhookRequest {
   const notificationItems = items.map((item) => {
     const { amount, additionalData } = item as { amount: Fields; additionalData?: Fields }
     const names = ['pspReference', 'originalReference', 'merchantAccountCode', 'merchantReference']
     const values = [...names.map((name) => item[name] ?? ''), amount['value'], amount['currency']]
     const text = [...values, item['eventCode'], item['success']].join(':')
-    const hmacSignature = createHmac('sha256', Buffer.from(webhookKey, 'hex')).update(text).digest('base64')
+    const hmacSignature = createHmac('sha256', Buffer.from(key, 'hex')).update(text).digest('base64')
     return { NotificationRequestItem: { ...item, additionalData: { ...additionalData, hmacSignature } } }
   })
   return { headers: {}, body: JSON.stringify({ live: 'false', notificationItems }) }
