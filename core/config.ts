@@ -198,6 +198,16 @@ export function readConfig<Table extends Settings>(
   table: Table,
   environment: Record<string, string | undefined>,
 ): ConfigOf<Table> {
+  const { config, problems } = lookForConfig(table, environment)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config as ConfigOf<Table>
+}
+
+/** As far as it is there: where a setting is wrong it has its default, and where one is missing nothing. */
+export function lookForConfig(
+  table: Settings,
+  environment: Record<string, string | undefined>,
+): { config: Record<string, unknown>; problems: string[] } {
   const problems: string[] = []
   const config: Record<string, unknown> = {}
   for (const [name, setting] of Object.entries(table)) {
@@ -209,10 +219,10 @@ export function readConfig<Table extends Settings>(
       else problems.push(`${name} (or ${name}_FILE) is not set: ${setting.describe}`)
     } catch (error) {
       problems.push(`${name}: ${error instanceof Error ? error.message : 'not readable'}`)
+      if ('fallback' in setting) config[name] = setting.fallback
     }
   }
-  if (problems.length > 0) throw new ConfigError(problems)
-  return config as ConfigOf<Table>
+  return { config, problems }
 }
 
 function settingOf(name: string, environment: Record<string, string | undefined>): string | undefined {

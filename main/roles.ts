@@ -1,5 +1,5 @@
 /** All roles, on one screen: a name, what it reads from the environment, how it starts. */
-import { ConfigError, type ConfigOf, readConfig, type Settings } from '@coffer/core/config.ts'
+import { ConfigError, type ConfigOf, lookForConfig, readConfig, type Settings } from '@coffer/core/config.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Role } from '@coffer/core/role.ts'
@@ -11,7 +11,7 @@ type Environment = Record<string, string | undefined>
 
 export type RoleModule = {
   settings: Settings
-  /** What is wrong with settings that are right each by itself. @throws ConfigError where one is not. */
+  /** What is wrong with settings beside each other, as far as they are there. */
   check(environment: Environment): string[]
   start(environment: Environment, log: Log): Promise<Role>
   /** Its public routes as the contract sees them: declared, with nothing behind. */
@@ -35,7 +35,7 @@ function starter<Table extends Settings>(module: {
   const problemsOf = (config: ConfigOf<Table>) => module.check?.(config) ?? []
   return {
     settings,
-    check: (environment) => problemsOf(readConfig(settings, environment)),
+    check: (environment) => problemsOf(lookForConfig(settings, environment).config as ConfigOf<Table>),
     start(environment, log) {
       const config = readConfig(settings, environment)
       const problems = problemsOf(config)

@@ -142,15 +142,20 @@ export async function configProblems(what: Startable, environment: Environment):
   if (what !== 'all' && what !== 'simulators') problems.push(...exposedSecrets(settings, environment))
   try {
     const config = readConfig(settings, environment)
-    if (what !== 'all' && what !== 'simulators') problems.push(...(await roles[what]()).check(environment))
     if (what === 'platform') problems.push(...stopProblems(config))
     if (modeOf(environment) === 'live') problems.push(...openDatabases(config))
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     problems.push(...error.problems)
   }
-  return problems
+  if (what === 'all' || what === 'simulators') return problems
+  const named = new Set(problems.map(nameIn))
+  const together = (await roles[what]()).check(environment)
+  return [...problems, ...together.filter((problem) => !named.has(nameIn(problem)))]
 }
+
+/** The setting that a problem is about: it begins with that. */
+const nameIn = (problem: string) => /^[A-Z0-9_]+/.exec(problem)?.[0] ?? problem
 
 /** In a live deployment nobody between us and a database reads along, or is it. */
 function openDatabases(config: Record<string, unknown>): string[] {

@@ -53,6 +53,9 @@ test('--check-config accepts what a role can start with, and names every problem
   ])
     assert.ok(output.includes(`- ${problem}`), `${problem}\n${output}`)
   assert.doesNotMatch(output, /c2hvcnQ=|no key|nowhere|\n {4}at /)
+  const bare = await coffer(t, ['start', '--role', 'vault', '--check-config'])
+  for (const name of ['COFFER_MODE', 'VAULT_DATABASE_URL', 'VAULT_WRAPPING_KEY', 'ACCESS_URL'])
+    assert.ok(bare.output.includes(`- ${name} (or ${name}_FILE) is not set: `), `${name}\n${bare.output}`)
 })
 
 test('settings that are right each by itself and wrong together are refused', async (t) => {
