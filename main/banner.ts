@@ -11,7 +11,7 @@ export function banner(sandbox: Sandbox, dataDirectory: string, startMs: number)
   Event log    ${api_url}/v1/events
   Metrics      ${api_url}/metrics
   Simulators   ${sandbox.simulators.map(({ psp, url }) => `${psp} at ${url}`).join('\n               ')} (ledger: /_sim/ledger)
-  PostgreSQL   ${postgres.host}:${postgres.port} (superuser: see ${dataDirectory}/sandbox.json)
+${people(sandbox)}  PostgreSQL   ${postgres.host}:${postgres.port} (superuser: see ${dataDirectory}/sandbox.json)
   Data folder  ${dataDirectory}
   Secret key   ${secret_key}
 ${sandbox.is_sealed ? `  Vault        sealed: custodians give their shares by coffer unseal\n` : ''}
@@ -25,3 +25,7 @@ ${sandbox.is_sealed ? `  Vault        sealed: custodians give their shares by co
   Stop with Ctrl-C.
 `
 }
+
+/** Empty where they sign in elsewhere. */
+const people = ({ identity_provider: url }: Sandbox): string =>
+  url === undefined ? '' : `  People       ${url}/token?subject=ada signs anybody in\n`

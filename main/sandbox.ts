@@ -36,6 +36,8 @@ export type Sandbox = {
   api_url: string
   secret_key: string
   simulators: ConnectedSimulator[]
+  /** The simulated one's address, where no other is set. */
+  identity_provider: string | undefined
   /** Until its custodians have given their shares of the key. */
   is_sealed: boolean
   postgres: EmbeddedPostgres
@@ -63,8 +65,14 @@ export async function startSandbox(
     stops.push(stopSimulators)
     const keyService = await startSandboxKeyService(directory, options.role_settings)
     if (keyService !== undefined) stops.push(keyService.stop)
+    const people = await startSandboxPeople(directory, options.role_settings)
+    if (people !== undefined) stops.push(people.stop)
     await prepareDatabases(postgres, secrets)
-    const role_settings = { ...options.role_settings, ...keyService?.environment }
+    const role_settings: Record<string, string> = {
+      ...options.role_settings,
+      ...keyService?.environment,
+      ...people?.environment,
+    }
     const serving = await serveRoles(directory, postgres, secrets, { ...options, role_settings }, log)
     stops.push(serving.stop)
     const secretKey = secrets.environment['FIRST_SECRET_KEY']!
@@ -77,6 +85,7 @@ export async function startSandbox(
       api_url: serving.url,
       secret_key: secretKey,
       simulators,
+      identity_provider: people?.issuer,
       is_sealed,
       postgres,
       stop,
@@ -96,6 +105,7 @@ function sandboxFile(sandbox: Omit<Sandbox, 'stop'>, secrets: SandboxSecrets): s
     api_url: sandbox.api_url,
     secret_key: sandbox.secret_key,
     simulators: Object.fromEntries(sandbox.simulators.map(({ psp, url }) => [psp, url])),
+    ...(sandbox.identity_provider !== undefined && { identity_provider: sandbox.identity_provider }),
     postgres: { host, port, superuser: 'postgres', password: secrets.superuser_password },
     pid: process.pid,
   }
@@ -148,6 +158,15 @@ async function reachSimulators(
     return url === undefined ? [] : [{ psp, url, account: sandbox }]
   })
   return { simulators, stop: async () => started?.stop() }
+}
+
+/** Who may sign in; where the environment names no identity provider, a simulated one says so. */
+async function startSandboxPeople(directory: DataDirectory, settings: Record<string, string>) {
+  if (settings['OIDC_ISSUER'] !== undefined || settings['OIDC_AUDIENCE'] !== undefined) return undefined
+  const { startIdentityProvider } = await import('@coffer/simulators/start-identity-provider.ts')
+  const provider = await startIdentityProvider(directory.file('simulators/identity-provider.json'))
+  const { issuer, audience, stop } = provider
+  return { issuer, environment: { OIDC_ISSUER: issuer, OIDC_AUDIENCE: audience }, stop }
 }
 
 /** A connection's secret needs keys, and a sealed vault has none yet. */

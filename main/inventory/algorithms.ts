@@ -97,6 +97,12 @@ export const algorithms: AlgorithmEntry[] = [
     files: ['vault/transfer/check-file.ts', 'vault/transfer/chunk.ts', 'vault/transfer/export-worker.ts'],
   },
   {
+    what: 'is a card that came from a file what was written?',
+    algorithm: 'SHA-256',
+    parameters: "over the list of a chunk's cards, kept in the audit trail",
+    files: ['main/audit/verify-imports.ts', 'vault/transfer/chunk.ts'],
+  },
+  {
     what: 'was the audit trail changed?',
     algorithm: 'SHA-256 chain, checkpoints signed with Ed25519',
     parameters: '[audit](audit.md)',
