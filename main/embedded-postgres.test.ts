@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { type EmbeddedPostgres, PortTakenError, startEmbeddedPostgres } from './embedded-postgres.ts'
@@ -17,6 +17,20 @@ const settings = { shared_buffers: '16MB' }
 function temporaryFolder(t: TestContext): string {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'coffer postgres-'))
   t.after(() => fs.rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+// Made once: what is tried on a cluster that is there needs none of its own making.
+const made = fs.mkdtempSync(path.join(os.tmpdir(), 'coffer postgres-'))
+after(() => fs.rmSync(made, { recursive: true, force: true }))
+const maker = await startEmbeddedPostgres({ data_directory: made, superuser_password, settings, log })
+await maker.stop()
+fs.rmSync(path.join(made, 'postgres-port'))
+
+function folderWithCluster(t: TestContext): string {
+  const folder = temporaryFolder(t)
+  // It may belong to another user, and stays so.
+  execFileSync('cp', ['-a', `${made}/.`, folder])
   return folder
 }
 
@@ -102,7 +116,7 @@ test('the settings a kept write rests on are on, and passwords are required', as
 })
 
 test('a restart keeps data and port, stop leaves no process, a second stop is harmless', async (t) => {
-  const folder = temporaryFolder(t)
+  const folder = folderWithCluster(t)
   const first = await start(t, folder)
   await query(first.port, "create table kept (word text); insert into kept values ('kept')")
   await first.stop()
@@ -119,7 +133,7 @@ test('a restart keeps data and port, stop leaves no process, a second stop is ha
 test('a SIGKILL of the owner ends PostgreSQL and its guard; the next start has every committed row', {
   skip: process.platform !== 'linux' && 'reads /proc',
 }, async (t) => {
-  const folder = temporaryFolder(t)
+  const folder = folderWithCluster(t)
   const { owner, port, pid } = await startOwner(t, folder)
   await query(port, "create table kept (word text); insert into kept values ('kept')")
   assert.ok(processesOf(path.join(folder, 'postgres'), pid).length > 1)
@@ -132,7 +146,7 @@ test('a SIGKILL of the owner ends PostgreSQL and its guard; the next start has e
 test('a PostgreSQL whose owner and guard were both killed is stopped and replaced by the next start', {
   skip: process.platform !== 'linux' && 'reads /proc',
 }, async (t) => {
-  const folder = temporaryFolder(t)
+  const folder = folderWithCluster(t)
   const cluster = path.join(folder, 'postgres')
   const { owner, port, pid } = await startOwner(t, folder)
   await query(port, "create table kept (word text); insert into kept values ('kept')")
@@ -150,7 +164,7 @@ test('a PostgreSQL whose owner and guard were both killed is stopped and replace
 })
 
 test('the death of PostgreSQL is told, and what was committed survives it', async (t) => {
-  const folder = temporaryFolder(t)
+  const folder = folderWithCluster(t)
   const first = await start(t, folder)
   await query(first.port, "create table kept (word text); insert into kept values ('kept')")
   process.kill(first.pid, 'SIGKILL')
@@ -160,7 +174,7 @@ test('the death of PostgreSQL is told, and what was committed survives it', asyn
 })
 
 test('a postmaster.pid that names a living stranger is no obstacle, and the stranger lives on', async (t) => {
-  const folder = temporaryFolder(t)
+  const folder = folderWithCluster(t)
   const first = await start(t, folder)
   await first.stop()
   const file = path.join(folder, 'postgres', 'postmaster.pid')
@@ -179,7 +193,7 @@ test('a cluster half made when the machine stopped is made anew', async (t) => {
 })
 
 test('a wanted port that is taken is a clear error; a remembered one is given up for another', async (t) => {
-  const folder = temporaryFolder(t)
+  const folder = folderWithCluster(t)
   const other = net.createServer().listen(0, '127.0.0.1')
   t.after(() => other.close())
   await once(other, 'listening')
@@ -195,7 +209,7 @@ test('a wanted port that is taken is a clear error; a remembered one is given up
 })
 
 test('statements, parameters and passwords reach neither the log nor the process list', async (t) => {
-  const folder = temporaryFolder(t)
+  const folder = folderWithCluster(t)
   const server = await start(t, folder)
   await assert.rejects(query(server.port, "select 'canary in a statement' / 2"), /invalid input syntax/)
   await assert.rejects(

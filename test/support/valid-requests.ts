@@ -7,6 +7,7 @@ import { looksLikeCardNumber } from '@coffer/core/card-number-detector.ts'
 import fc from 'fast-check'
 import { goodNumbers } from './card-numbers.ts'
 import { newCertificate } from './certificates.ts'
+import { anyCharacter } from './characters.ts'
 import type { PublicRoute, Schema } from './routes.ts'
 
 /** By the name of a field or parameter. */
@@ -210,7 +211,7 @@ function textOf(schema: Schema): fc.Arbitrary<string> {
   // Patterns that only forbid, such as that of free text, are met by nearly every text.
   const free = schema.pattern === undefined || schema.pattern.includes('[^')
   const texts = free
-    ? fc.string({ unit: 'binary', minLength, maxLength })
+    ? fc.string({ unit: anyCharacter, minLength, maxLength })
     : fc.stringMatching(new RegExp(pattern.source.replace(lookahead, ''), 'u'))
   return texts.filter((text) => {
     const { length } = [...text]
