@@ -31,7 +31,7 @@ import {
 /** Architecture's names for a connector's files, the tables they read, and what tests use. */
 const sourceNames =
   'index credentials authorize verify capture cancel refund increment sync absence webhook statuses declines amounts errors'
-    .concat(' modification reference stored-credential')
+    .concat(' modification reference stored-credential psp-tokens')
     .split(' ')
 
 function isKnownFile(file: string): boolean {
@@ -135,7 +135,7 @@ function checkShape(connector: Connector): void {
   }
   const operations = [
     ...['psp', 'verify', 'idempotency_key_lifetime_hours', 'is_saved_answer', 'reference_fields'],
-    ...operationFiles,
+    ...[...operationFiles, 'psp_tokens'],
   ]
   assert.deepEqual(
     Object.keys(connector).filter((name) => !operations.includes(name)),

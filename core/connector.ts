@@ -134,10 +134,12 @@ export type Outcome =
       network_transaction_id: string | null
       /** Mastercard's Transaction Link Id. */
       transaction_link_id: string | null
+      /** What the PSP holds in place of the card from now on, where it tells and it can be charged again. */
+      psp_token?: string
     }
   | { kind: 'declined'; decline: Decline; psp_reference: string | null }
   | { kind: 'rejected'; psp_code: string; message: string; is_config_error?: true }
-  | { kind: 'pending'; psp_reference: string }
+  | { kind: 'pending'; psp_reference: string; psp_token?: string }
   | { kind: 'action_required'; psp_reference: string; redirect_url: string | null }
   | { kind: 'unknown'; cause: string; psp_reference: string | null }
 
@@ -329,6 +331,14 @@ export type Webhook = {
   reference_fields?: string[]
 }
 
+/** How a PSP names the cards that it holds, where its connector charges them (`psp_token` of the input). */
+export type PspTokens = {
+  /** The form of a token, as a regular expression over the whole of it; it allows no brace. */
+  pattern: string
+  /** The `psp_code` of rejections that say: there is no such token, and nothing was done. */
+  not_found_codes: readonly string[]
+}
+
 /** One PSP. An operation that a PSP does not have is an absent property. */
 export type Connector = {
   /** The folder's name and the `psp` of a connection. */
@@ -345,6 +355,7 @@ export type Connector = {
   /** Holds more of an authorization: `amount` is what is added. */
   increment?: Operation
   webhook?: Webhook
+  psp_tokens?: PspTokens
   /** How long the PSP keeps an idempotency key, in hours: within it the same request may be sent again. */
   idempotency_key_lifetime_hours?: number
   /**

@@ -15,6 +15,7 @@ export const idPrefixes = {
   attempt: 'att_',
   operation: 'op_',
   agreement: 'agr_',
+  pspToken: 'ptk_',
   pspWebhook: 'pwh_',
   dispute: 'dsp_',
   event: 'evt_',

@@ -25,6 +25,11 @@ export const forwardCall = Type.Object({
   card_id: short,
   /** Null takes the card's current version. */
   card_version_id: Type.Union([short, Type.Null()]),
+  /**
+   * Of a request that charges what the PSP holds instead of the card: the fingerprint of the number it holds. It is sent
+   * under the same conditions as the card's own data, and only while that is the card's number.
+   */
+  stands_for: Type.Optional(short),
   attempt_id: short,
   connection_id: short,
   step: short,
@@ -54,7 +59,7 @@ export const forwardResult = Type.Object({
   outcome: Type.Union([Type.Literal('answered'), Type.Literal('not_sent'), Type.Literal('unanswered')]),
   reason: Type.String(),
   /** Of a failure that has a name of its own. */
-  code: Type.Optional(Type.Union([Type.Literal('cvc_unavailable'), Type.Literal('psp_unavailable')])),
+  code: Type.Optional(Type.Enum(['cvc_unavailable', 'psp_unavailable', 'card_changed'])),
   card_version_id: Type.Union([Type.String(), Type.Null()]),
   answer: Type.Union([answer, Type.Null()]),
   /** Time the PSP took, in milliseconds. */

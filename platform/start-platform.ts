@@ -32,6 +32,8 @@ import { startResolver } from './payments/resolver.ts'
 import * as paymentRoutes from './payments/routes.ts'
 import { createPaymentStore } from './payments/store.ts'
 import { connectionInVault } from './payments/vault-facts.ts'
+import { createPspTokens, type PspTokens } from './psp-tokens/psp-tokens.ts'
+import * as pspTokenRoutes from './psp-tokens/routes.ts'
 import { createWebhookReceiver, type WebhookReceiver } from './psp-webhooks/receive.ts'
 import * as webhookRoutes from './psp-webhooks/routes.ts'
 import { startWebhookWorker } from './psp-webhooks/worker.ts'
@@ -104,6 +106,7 @@ export function publicRoutes(parts: {
   routing: RoutingParts
   batches: Batches
   agreements: Agreements
+  pspTokens: PspTokens
   byHand: ResolveByHandDeps
   receiver: WebhookReceiver
   database: Database
@@ -117,6 +120,7 @@ export function publicRoutes(parts: {
     await routingRoutes.publicRoutes(parts.routing)(server)
     await batchRoutes.publicRoutes(parts.batches)(server)
     await agreementRoutes.publicRoutes(parts.agreements)(server)
+    await pspTokenRoutes.publicRoutes(parts.pspTokens)(server)
     await webhookRoutes.publicRoutes(parts)(server)
     await retryRoutes.publicRoutes({ database: parts.database, clock: systemClock })(server)
     await eventRoutes.publicRoutes(parts.database)(server)
@@ -182,6 +186,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     kept_days: config.PAYMENT_BATCHES_KEPT_DAYS,
   })
   const agreements = createAgreements({ ...answering, database })
+  const pspTokens = createPspTokens({ ...answering, database, findConnection })
   const resolver = startResolver({ ...shared, relayDatabase, endLate: payments.endLate })
   const receiver = createWebhookReceiver({
     ...{ ...shared, database, relayDatabase },
@@ -238,6 +243,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       routing,
       batches,
       agreements,
+      pspTokens,
       byHand: shared,
       receiver,
       database,

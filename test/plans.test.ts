@@ -19,7 +19,7 @@ import { listPayments } from '../platform/payments/list-queries.ts'
 import * as payments from '../platform/payments/queries.ts'
 import * as paymentReads from '../platform/payments/read-queries.ts'
 import { claimDue } from '../platform/payments/resolver-queries.ts'
-import { intentOf, newPlan, paymentOf } from '../platform/payments/test-attempts.ts'
+import { intentOf, newPlan } from '../platform/payments/test-attempts.ts'
 import { claimDueWebhooks } from '../platform/psp-webhooks/queries.ts'
 import { lockState, takeSlotStatement } from '../platform/retries/state-queries.ts'
 import { findCardKind } from '../platform/routing/queries.ts'
@@ -45,6 +45,7 @@ import { eraseDeletedTokens, eraseStatement as eraseToken } from '../vault/token
 import * as tokens from '../vault/tokens/queries.ts'
 import { planOf as planAt, statementsOf } from './support/plans.ts'
 import { type Login, startTestPostgres } from './support/postgres.ts'
+import { pspTokenStatements } from './support/psp-token-statements.ts'
 
 const postgres = await startTestPostgres({ after })
 const planOf = (login: Login, statement: Statement) => planAt(postgres, login, statement)
@@ -173,14 +174,7 @@ const hot: [string, Login, (database: Database) => Promise<unknown>][] = [
       )
     },
   ],
-  [
-    'writePayments: the next attempt',
-    'coffer_platform_service',
-    (database) => {
-      const entry = { settlement: null, plan: newPlan(), payment: paymentOf(newPlan()) } as never
-      return payments.writePayments(database, [{ kind: 'next_attempt', entry }])
-    },
-  ],
+  ...pspTokenStatements,
   ['findAgreement', 'coffer_platform_service', (database) => findAgreement(database, 'mer_', 'agr_')],
   [
     'endAgreement',

@@ -13,6 +13,7 @@ import { plainText } from '../plain-text.ts'
 import { adyenAmount } from './amounts.ts'
 import { merchantAccount, post, returnUrl } from './credentials.ts'
 import { errorOutcome, unknownOutcome } from './errors.ts'
+import { isStoring } from './psp-tokens.ts'
 import { referenceOf } from './reference.ts'
 import { paymentOutcome } from './statuses.ts'
 import { interactionOf, networkLink } from './stored-credential.ts'
@@ -58,13 +59,15 @@ function paymentRequest(
   const additionalData = { ...capture.additionalData, ...link.additionalData }
   const interaction = interactionOf(input)
   const { token, shopper } = storedMethod(input)
-  const isKept = interaction.recurringProcessingModel !== undefined
+  const isStored = token === null && isStoring(context)
+  const isKept = isStored || interaction.recurringProcessingModel !== undefined
   const body: Fields = {
     amount: adyenAmount(input.amount),
     merchantAccount: merchantAccount(context.account),
     reference: referenceOf(input, purpose),
     returnUrl: returnUrl(context.account),
     paymentMethod: { ...(token === null ? cardOf(input) : token), ...link.paymentMethod },
+    ...(isStored ? { storePaymentMethod: true, recurringProcessingModel: 'CardOnFile' } : {}),
     ...interaction,
     ...(isKept ? { shopperReference: shopper } : {}),
     ...capture.fields,

@@ -4,6 +4,7 @@ import { createPayment, verifyCard } from './authorize.ts'
 import { cancel } from './cancel.ts'
 import { capture } from './capture.ts'
 import { increment } from './increment.ts'
+import { pspTokens } from './psp-tokens.ts'
 import { refund } from './refund.ts'
 import { references, webhook } from './webhook.ts'
 
@@ -22,6 +23,7 @@ export const connector: Connector = {
   refund,
   increment,
   webhook,
+  psp_tokens: pspTokens,
   idempotency_key_lifetime_hours: resendHours,
   reference_fields: [...references, 'paymentPspReference', 'reference', 'additionalData.merchantReference'],
 }

@@ -5,6 +5,7 @@ import { identifierAt, type JsonObject, objectAt, textAt } from '../answer-field
 import { isSameMoney, moneyFromAdyen } from './amounts.ts'
 import { declineFromPayment } from './declines.ts'
 import { unknownOutcome } from './errors.ts'
+import { tokenTold } from './psp-tokens.ts'
 import { readReference } from './reference.ts'
 
 type ResultOutcome = (answer: JsonObject, input: AuthorizeInput, psp_reference: string) => Outcome
@@ -71,7 +72,8 @@ function authorised(answer: JsonObject, input: AuthorizeInput, psp_reference: st
   const isRight = isPart ? isLessThan(amount, input.amount) : isSameMoney(input.amount, amount)
   if (amount === undefined || !isRight) return unknownOutcome('amount_mismatch', psp_reference)
   const captured = input.capture === 'automatic' && amount.amount_minor > 0n
-  return { kind: 'approved', amount, captured, psp_reference, ...networkIdentifiers(answer) }
+  const told = { ...networkIdentifiers(answer), ...tokenTold(answer) }
+  return { kind: 'approved', amount, captured, psp_reference, ...told }
 }
 
 function authorisedAmount(answer: JsonObject): Money | undefined {

@@ -2,7 +2,7 @@
  * How Adyen wants to be told of a consent that the card be kept.
  *
  * Source: the Checkout API's `shopperInteraction`, `recurringProcessingModel`, `paymentMethod.networkPaymentReference`
- * and `additionalData.transactionLinkId`. The card is kept by us: Adyen is never asked to store it.
+ * and `additionalData.transactionLinkId`. The card is kept by us; see psp-tokens.ts for where Adyen stores it, too.
  */
 import type { AuthorizeInput, CredentialUsage, JsonValue } from '@coffer/core/connector.ts'
 

@@ -4,6 +4,7 @@ import { requestPayment, verifyCard } from './authorize.ts'
 import { cancel } from './cancel.ts'
 import { capture } from './capture.ts'
 import { increment } from './increment.ts'
+import { pspTokens } from './psp-tokens.ts'
 import { refund } from './refund.ts'
 import { references } from './statuses.ts'
 import { sync } from './sync.ts'
@@ -22,5 +23,6 @@ export const connector: Connector = {
   refund,
   increment,
   webhook,
+  psp_tokens: pspTokens,
   reference_fields: places.flatMap((place) => references.map((field) => place + field)),
 }

@@ -13,6 +13,7 @@ import { booleanAt, identifierAt, integerAt, isObject, type JsonObject, textAt }
 import { isExactly } from './amounts.ts'
 import { declineFromPayment, isUnsettledCode } from './declines.ts'
 import { operationError } from './errors.ts'
+import { tokenTold } from './psp-tokens.ts'
 
 /** Single values that are references: of a payment, of an action, of what a notice is about. */
 export const references = [
@@ -88,7 +89,7 @@ export function paymentOutcome(payment: JsonObject, input: AuthorizeInput): Outc
 function authorizedPayment(payment: JsonObject, input: AuthorizeInput, psp_reference: string): Outcome {
   const approved = approvedPayment(payment, input, psp_reference, false)
   return approved.kind === 'approved' && input.capture === 'automatic' && input.amount.amount_minor > 0n
-    ? { kind: 'pending', psp_reference }
+    ? { kind: 'pending', psp_reference, ...tokenTold(payment) }
     : approved
 }
 
@@ -121,6 +122,7 @@ function approvedPayment(
     psp_reference,
     network_transaction_id: textAt(payment, 'scheme_id') ?? null,
     transaction_link_id: textAt(payment, 'processing.scheme_transaction_link_id') ?? null,
+    ...tokenTold(payment),
   }
 }
 

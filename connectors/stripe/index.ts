@@ -53,6 +53,10 @@ export const connector: Connector = {
   refund,
   increment,
   webhook,
+  psp_tokens: {
+    pattern: '^(pm|card|src)_[A-Za-z0-9_]{4,100}$',
+    not_found_codes: ['resource_missing'],
+  },
   idempotency_key_lifetime_hours: resendHours,
   is_saved_answer: isSavedAnswer,
   reference_fields: [

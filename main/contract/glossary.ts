@@ -45,6 +45,14 @@ const meanings: Record<string, string> = {
   amount_authorized: 'What the issuer has promised, in minor units.',
   amount_captured: 'What has been taken, in minor units.',
   amount_refunded: 'What has been given back, in minor units.',
+  'psp_token.fingerprint':
+    'Of the number it stands for: with another number, the card is not charged with it.',
+  'psp_token.payment': 'In whose answer the PSP told it; null where it was imported.',
+  'psp_token.source': '`imported` by you, or `kept` as the PSP told it.',
+  'psp_token.status':
+    '`active`; or ended: `replaced`, `deleted`, `refused` by the PSP, or `erased` with its card.',
+  psp_token: 'By what the PSP calls the card.',
+  token_last4: 'Its last four characters.',
   actor: 'Who: the owner of the API key, or Coffer itself.',
   at: 'RFC 3339, in UTC.',
   attempts_30_days:
@@ -53,7 +61,10 @@ const meanings: Record<string, string> = {
   'attempt.decline': 'Why it was declined, null where it was not.',
   'attempt.failure': 'Why it failed without reaching the issuer, null where it did not.',
   'attempt.reason':
-    'Why it goes through its connection: `named` in the request, `routed` by the rules, `failover` from the one before, or `retry`.',
+    'Why it goes through its connection: `named` in the request, `routed` by the rules, `failover` from the one before, ' +
+    '`retry`, or `psp_token_refused`: the token of the one before was not charged, and its connection is tried again.',
+  'attempt.credential':
+    'What was charged: the `card`, by its number, or the `psp_token` that its PSP holds in place of it.',
   billing_address: 'As the issuer knows it; some PSPs pass it on for checking.',
   bank_account: 'What may be shown of it; null for a `text`.',
   webhook_secret: 'With what the PSP signs its webhooks. Never shown again.',

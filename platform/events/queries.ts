@@ -2,6 +2,7 @@ import type { OutboxEvent } from '@coffer/core/outbox.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import { columnsOf } from '@coffer/core/rows.ts'
 import { cardsChangedStatement } from '../agreements/card-queries.ts'
+import { cardsDeletedStatements } from '../psp-tokens/kept-queries.ts'
 
 /** Takes or renews the lease for five seconds of the database's clock; undefined while another holds it. */
 export async function holdLease(database: Database, holder: string): Promise<bigint | undefined> {
@@ -101,7 +102,11 @@ export async function appendEvents(
     ],
   }
   const cardsChanged = cardsChangedStatement(events, fence, holder)
-  const statements = cardsChanged === undefined ? [append] : [append, cardsChanged]
+  const statements = [
+    append,
+    ...(cardsChanged === undefined ? [] : [cardsChanged]),
+    ...cardsDeletedStatements(events, fence, holder),
+  ]
   const [rows] = await database.commitAll<{ held: boolean }>([], statements)
   return rows?.[0]?.held === true
 }

@@ -265,7 +265,7 @@ test('events bring what payments know of cards and connections along, and the ne
   assert.deepEqual(await store.findConnection(merchant, connection_id), known)
   assert.equal(await store.findConnection(newId('merchant'), connection_id), undefined)
   const intent = intentOf(newPlan({ merchant_id: merchant, card_id }), { card: null })
-  const inserted = { verdict: 'inserted', card: charged, stored_credential: null }
+  const inserted = { verdict: 'inserted', card: charged, stored_credential: null, psp_token: null }
   assert.deepEqual(await store.insertIntent(intent), inserted)
 })
 

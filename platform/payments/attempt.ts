@@ -10,6 +10,7 @@ import { type InternalClient, NoAnswer } from '@coffer/core/internal-client.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { money } from '@coffer/core/money.ts'
 import type { Clock } from '@coffer/core/time.ts'
+import { type HeldToken, withoutUnwantedToken } from '../psp-tokens/token.ts'
 import { type Ending, endingOf, type NotSent } from '../retries/advice.ts'
 
 /** Which number an attempt charges, as far as the platform may know it, and which version of the card. */
@@ -30,6 +31,8 @@ export type AttemptPlan = {
   initiator: 'customer' | 'merchant'
   /** As it was when the payment began: what is sent again must be the same. */
   stored_credential: StoredCredential | null
+  /** What it charges in place of the card's number; null where the number. Null until its intent is written. */
+  psp_token: HeldToken | null
   reference: string | null
 }
 
@@ -56,7 +59,7 @@ export function authorizeInputOf(plan: AttemptPlan): AuthorizeInput {
     capture: plan.capture,
     initiator: plan.initiator,
     stored_credential: plan.stored_credential,
-    psp_token: null,
+    psp_token: plan.psp_token?.token ?? null,
     merchant_reference: plan.reference,
   }
 }
@@ -76,11 +79,13 @@ export function stepsOf(connector: Connector, plan: Pick<AttemptPlan, 'amount_mi
 
 /** An approval is at most for what was asked, and in its currency; what says otherwise is not understood. */
 export function believable<Told extends Outcome | NotSent>(plan: AttemptPlan, told: Told): Told | Outcome {
+  if (told.kind === 'pending') return withoutUnwantedToken(plan, told)
   if (told.kind !== 'approved') return told
   const { amount, psp_reference } = told
   const isAsked = amount.currency === plan.currency && amount.amount_minor <= plan.amount_minor
   const isNothing = amount.amount_minor === 0n && plan.amount_minor > 0n
-  return isAsked && !isNothing ? told : { kind: 'unknown', cause: 'amount_mismatch', psp_reference }
+  if (!isAsked || isNothing) return { kind: 'unknown', cause: 'amount_mismatch', psp_reference }
+  return withoutUnwantedToken(plan, told)
 }
 
 /** Sends one request of an attempt through the vault. */
@@ -90,7 +95,14 @@ export function sendThroughVault(
   connector: Connector,
   send: Pick<
     ForwardCall,
-    'step' | 'send_number' | 'moves_money' | 'timeout_ms' | 'request' | 'answers' | 'card_version_id'
+    | 'step'
+    | 'send_number'
+    | 'moves_money'
+    | 'timeout_ms'
+    | 'request'
+    | 'answers'
+    | 'card_version_id'
+    | 'stands_for'
   >,
 ): Promise<ForwardResult> {
   const call: ForwardCall = {
@@ -159,6 +171,7 @@ async function runStep(
       request,
       answers: progress.answers,
       card_version_id: progress.card_version_id,
+      ...(plan.psp_token !== null && plan.card !== null && { stands_for: plan.card.fingerprint }),
     })
   } catch (error) {
     deps.log.warn({ attempt_id: plan.attempt_id, step: step.name, error }, 'the vault gave no result')

@@ -66,7 +66,9 @@ export function createCarryOut(deps: CarryOutDeps, answers: Answers) {
     subjects: readonly Subject[],
   ): Promise<StoredAnswer> {
     let { plan, payment } = first
-    for (const [index, route] of [routed.first, ...routed.others].entries()) {
+    const routes = [routed.first, ...routed.others]
+    for (let index = 0; ; ) {
+      const route = routes[index]!
       const { connection_id } = plan.connection
       const ending = await deps.circuits.run(connection_id, (noteTrouble) =>
         runAttempt({ ...deps, noteTrouble }, route.connector, plan, deps.psp_deadline_ms),
@@ -76,13 +78,17 @@ export function createCarryOut(deps: CarryOutDeps, answers: Answers) {
       const ended = await endAttempt(deps, {
         ...{ plan, payment, ending, serialize: answer.serialize },
         idempotency_key: answer.idempotency_key,
-        onward: { route: routed.others[index], failover_on: routed.failover_on },
+        onward: {
+          tried: { route, vault: deps.vault },
+          route: routed.others[index],
+          failover_on: routed.failover_on,
+        },
         resolveAfterMs: (settlement) => (staysOpen(settlement) ? firstLookMs : null),
       })
       if (ended.kind === 'followed' || ended.is_applied) await observe(subjects, payment, ending)
       if (ended.kind === 'settled') return answered(ended, answer)
       ;({ plan, payment } = ended)
+      if (!ended.is_same_connection) index += 1
     }
-    throw new Error('there is no connection behind the last')
   }
 }

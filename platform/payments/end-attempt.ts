@@ -8,7 +8,7 @@ import type { StoredAnswer } from '@coffer/core/idempotency.ts'
 import { settledOf } from '../retries/settled.ts'
 import type { AttemptPlan } from './attempt.ts'
 import type { SerializePayment } from './carry-out.ts'
-import { type FailOverDeps, goOn, type Onward } from './fail-over.ts'
+import { type FailOverDeps, type Followed, goOn, type Onward } from './fail-over.ts'
 import { type Ending, httpStatusOf, type Settlement } from './machine.ts'
 import type { Payment } from './schemas.ts'
 
@@ -26,7 +26,7 @@ export type Told = {
 }
 
 export type Ended =
-  | { kind: 'followed'; plan: AttemptPlan; payment: Payment }
+  | ({ kind: 'followed' } & Followed)
   /** Not applied where somebody else came first: then nothing was changed. */
   | { kind: 'settled'; is_applied: boolean; settlement: Settlement; answer: StoredAnswer }
 

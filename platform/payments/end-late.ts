@@ -11,7 +11,7 @@ import { countConfigError } from './config-errors.ts'
 import { endAttempt, type Told } from './end-attempt.ts'
 import type { FailOverDeps } from './fail-over.ts'
 import { type Ending, settlementOf } from './machine.ts'
-import type { Payment } from './schemas.ts'
+import type { AttemptReason, Payment } from './schemas.ts'
 
 export type LateEnd = {
   plan: AttemptPlan
@@ -70,10 +70,13 @@ function nowhere(error: unknown): undefined {
   if (!isGone) throw error
 }
 
+/** Why an attempt follows another of the same round. */
+const goesOn: AttemptReason[] = ['failover', 'psp_token_refused']
+
 /** What is left of the route: an account is tried once in the round that the first attempt or a retry has begun. */
 export function untried(routed: Routed, payment: Payment): Routed | undefined {
   if (routed.others.length === 0) return undefined
-  const began = payment.attempts.findLastIndex(({ reason }) => reason !== 'failover')
+  const began = payment.attempts.findLastIndex(({ reason }) => !goesOn.includes(reason))
   const tried = payment.attempts.slice(began).map(({ connection }) => connection)
   const [first, ...others] = [routed.first, ...routed.others]
     .filter(({ connection }) => !tried.includes(connection.connection_id))

@@ -81,6 +81,8 @@ export type Settlement = {
   network_transaction_id: string | null
   transaction_link_id: string | null
   cause: string | null
+  /** What the PSP holds in place of the card from now on, to be kept. */
+  psp_token: string | null
   /** What moved, each of `entry_minor`. */
   entries: ('authorization' | 'capture')[]
   entry_minor: bigint
@@ -93,6 +95,7 @@ const nothing = {
   network_transaction_id: null,
   transaction_link_id: null,
   cause: null,
+  psp_token: null,
   entries: [],
   entry_minor: 0n,
 } as const
@@ -112,6 +115,7 @@ export function settlementOf(ending: Ending): Settlement {
         psp_reference: ending.psp_reference,
         network_transaction_id: ending.network_transaction_id,
         transaction_link_id: ending.transaction_link_id,
+        psp_token: ending.psp_token ?? null,
         entries: isVerified ? [] : ending.captured ? ['authorization', 'capture'] : ['authorization'],
         // What the issuer has approved, which may be less than was asked for.
         entry_minor: ending.amount.amount_minor,
@@ -160,6 +164,7 @@ export function settlementOf(ending: Ending): Settlement {
         payment_status: 'processing',
         event_type: 'payment.processing',
         psp_reference: ending.psp_reference,
+        psp_token: ending.psp_token ?? null,
       }
     case 'unknown':
       return {

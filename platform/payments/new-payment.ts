@@ -98,6 +98,7 @@ export function newPaymentOf(
         psp_reference: null,
         network_transaction_id: null,
         reason,
+        credential: 'card',
         decline: null,
         failure: null,
         transaction_link_id: null,
@@ -123,6 +124,7 @@ export function newPaymentOf(
     initiator,
     // As it was asked for; where an agreement is named, the intent tells what it is.
     stored_credential: consent.stored_credential as StoredCredential | null,
+    psp_token: null,
     reference,
   }
   return { payment, plan }

@@ -5,6 +5,8 @@
 import { newId } from '@coffer/core/ids.ts'
 import type { Statement } from '@coffer/core/postgres.ts'
 import { jsonOrNull } from '@coffer/core/rows.ts'
+import { withTokenShown } from '../psp-tokens/held-queries.ts'
+import { pspTokenJson } from '../psp-tokens/kept-queries.ts'
 import { chargeOf } from '../retries/governor.ts'
 import { countDeclined, handOverSlot, slotOf, toldOf } from '../retries/state-queries.ts'
 import type { AttemptPlan } from './attempt.ts'
@@ -23,6 +25,8 @@ export type NextAttempt = {
   plan: AttemptPlan
   psp: string
   reason: AttemptReason
+  /** Where the attempt before was refused because of its token: that one is used no more. */
+  refused_token_id?: string
   /** As it is from now on, the new attempt included. */
   payment: Payment
   event_type: string
@@ -56,23 +60,37 @@ const nextAttemptText = `
     from previous
     where merchant_id = $1 and payment_id = $2 and status = any($26) and attempt_count = previous.number
     returning attempt_count
+  ), held as materialized (
+    select psp_token_id, token from psp_tokens
+    where card_id = $27 and connection_id = $10 and fingerprint = $19 and merchant_id = $1 and token is not null
+      and psp_token_id is distinct from $28 limit 1
   ), begun as (
     insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, number, reason, state, created_at,
-      updated_at, resolve_at, card_brand, card_fingerprint, card_version)
+      updated_at, resolve_at, card_brand, card_fingerprint, card_version, psp_token_id)
     select $1, $9, $2, $10, $11, counted.attempt_count, $12, 'sending', $5, $5,
-      now() + $13::int * interval '1 ms', $18, $19, $20
+      now() + $13::int * interval '1 ms', $18, $19, $20, (select psp_token_id from held)
     from previous left join counted on true
     where $4::text is not null or counted.attempt_count is not null
-    returning attempt_id, card_fingerprint
+    returning attempt_id, card_fingerprint, attempts.psp_token_id
   ), declined as (${countDeclined({ ...governed, ended: 'ended' })}
   ), handed_over as (${handOverSlot({ ...governed, begun: 'begun' })}
   ), waits_no_more as (
     delete from retry_schedule where merchant_id = $1 and payment_id = $2 and exists (select from begun)
+  ), refused as (
+    update psp_tokens set token = null, status = 'refused', updated_at = $5
+    where psp_token_id = $28 and merchant_id = $1 and status = 'active' and exists (select from begun)
+    returning *
   ), told as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-    select $14, $1, $15, $2, $17::text::json, $5::timestamptz from begun
+    select $14, $1, $15, $2, ${withTokenShown('$17::text::json', 'psp_token_id')}, $5::timestamptz from begun
+    union all
+    select $29, $1, 'psp_token.ended', psp_token_id, ${pspTokenJson}, $5::timestamptz from refused
   )
-  select exists (select from begun) as changed`
+  select exists (select from begun) as changed, held.psp_token_id, held.token
+  from (values (1)) as one left join held on true`
+
+/** The token is what the attempt that was begun charges, null where it charges the number. */
+export type BegunRow = { changed: boolean; psp_token_id: string | null; token: string | null }
 
 export function nextAttemptStatement(entry: NextAttempt): Statement {
   const { settlement, plan, payment } = entry
@@ -109,6 +127,10 @@ export function nextAttemptStatement(entry: NextAttempt): Statement {
       openStates,
       // A payment that waits for this is `processing`; one whose attempt ends here may have been `unknown` until now.
       settlement === null ? ['processing'] : ['processing', 'unknown'],
+      // Whether a card is good is asked of the number itself.
+      plan.amount_minor > 0n ? plan.card_id : null,
+      entry.refused_token_id ?? null,
+      newId('event'),
     ],
   }
 }

@@ -31,7 +31,7 @@ const connection = { connection_id: 'con_second', settings: {} }
 async function started(): Promise<{ plan: AttemptPlan; payment: Payment }> {
   const plan = newPlan()
   const intent = intentOf(plan)
-  const inserted = { verdict: 'inserted', card: chargedCard, stored_credential: null }
+  const inserted = { verdict: 'inserted', card: chargedCard, stored_credential: null, psp_token: null }
   assert.deepEqual(await store.insertIntent(intent), inserted)
   return { plan: { ...plan, card: chargedCard }, payment: intent.payment }
 }

@@ -25,7 +25,7 @@ export function nextAttemptOf(
   const at = now.toISOString()
   const attemptId = newId('attempt', now.getTime())
   return {
-    plan: { ...plan, attempt_id: attemptId, connection },
+    plan: { ...plan, attempt_id: attemptId, connection, psp_token: null },
     payment: {
       ...payment,
       status: 'processing',
@@ -43,6 +43,7 @@ export function nextAttemptOf(
           network_transaction_id: null,
           transaction_link_id: null,
           reason,
+          credential: 'card',
           decline: null,
           failure: null,
           parked: false,

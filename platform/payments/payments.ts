@@ -9,6 +9,7 @@ import { failpoint } from '@coffer/core/failpoint.ts'
 import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { consentOf } from '../agreements/consent.ts'
+import { withToken } from '../psp-tokens/token.ts'
 import type { Routed, Routing } from '../routing/routing.ts'
 import { type AnswerTarget, createAnswers, intentTimes } from './answers.ts'
 import type { AttemptPlan } from './attempt.ts'
@@ -105,7 +106,7 @@ export function createPayments(deps: PaymentsDeps) {
       })
       failpoint('platform.payments.after_intent')
       if (intent.verdict !== 'inserted') return answers.repeated<{ payment_id: string }>(intent, abandoned)
-      const { payment, plan } = withCredential(begun, intent.stored_credential)
+      const { payment, plan } = withToken(withCredential(begun, intent.stored_credential), intent.psp_token)
       const answer = answerFor(payment.id)
       const work = carryOut(routed, { plan: { ...plan, card: intent.card }, payment }, answer, subjects)
       return answers.inTime(work, answer, { payment_id: payment.id })

@@ -6,9 +6,12 @@ import type { Database, Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, jsonOrNull, merchantsOf } from '@coffer/core/rows.ts'
 import type { PaymentConsent } from '../agreements/consent.ts'
 import { beginStatements, settleStatements } from '../agreements/settle-queries.ts'
+import { heldTokenOf, withTokenShown } from '../psp-tokens/held-queries.ts'
+import { keepStatements } from '../psp-tokens/kept-queries.ts'
+import type { HeldToken } from '../psp-tokens/token.ts'
 import type { Earlier } from './answers.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
-import { type NextAttempt, nextAttemptStatement } from './next-attempt-queries.ts'
+import { type BegunRow, type NextAttempt, nextAttemptStatement } from './next-attempt-queries.ts'
 import type { Payment } from './schemas.ts'
 import { type SettlementUpdate, settleStatement, settleTogether } from './settlement-queries.ts'
 
@@ -32,7 +35,12 @@ export type IntentInsert = Caller & {
 }
 
 export type IntentInserted =
-  | { verdict: 'inserted'; card: ChargedCard; stored_credential: StoredCredential | null }
+  | {
+      verdict: 'inserted'
+      card: ChargedCard
+      stored_credential: StoredCredential | null
+      psp_token: HeldToken | null
+    }
   /** The number was declined lately: the governor has to allow it. */
   | { verdict: 'governed'; card: ChargedCard }
   | { verdict: 'card_not_known' }
@@ -62,6 +70,8 @@ export type IntentRow = {
   card_version: string
   refusal: AgreementRefusal | null
   stored_credential: StoredCredential | null
+  psp_token_id: string | null
+  token: string | null
 }
 
 /** The intent of a batch of payments: idempotency record, payment, attempt, audit record and event, together. */
@@ -87,7 +97,8 @@ const insertIntentsText = `
   ), charged as materialized (
     select input.place, coalesce(told_brand, fact.brand) as card_brand,
       coalesce(told_fingerprint, fact.fingerprint) as card_fingerprint,
-      coalesce(told_version, fact.version) as card_version, state.fingerprint is not null as is_governed
+      coalesce(told_version, fact.version) as card_version, state.fingerprint is not null as is_governed,
+      held.psp_token_id, held.token
     from input left join lateral (
       select brand, fingerprint, version from card_facts
       where card_facts.merchant_id = input.merchant_id and card_facts.card_id = input.card_id
@@ -98,6 +109,13 @@ const insertIntentsText = `
         and retry_states.fingerprint =
           case when told_fingerprint is null then fact.fingerprint else told_fingerprint end
         and expires_at > now() limit 1) state on true
+      -- What the PSP holds of this very number. Whether a card is good is asked of the number itself.
+      left join lateral (
+      select psp_token_id, psp_tokens.token from psp_tokens
+      where psp_tokens.card_id = input.card_id and psp_tokens.connection_id = input.connection_id
+        and psp_tokens.merchant_id = input.merchant_id and psp_tokens.token is not null and amount_minor > 0
+        and psp_tokens.fingerprint =
+          case when told_fingerprint is null then fact.fingerprint else told_fingerprint end limit 1) held on true
   ), agreed as materialized (
     select input.place,
       case when found.status is null then 'agreement_not_found'
@@ -127,7 +145,7 @@ const insertIntentsText = `
     on conflict do nothing
     returning object_id
   ), accepted as materialized (
-    select input.*, card_brand, card_fingerprint, card_version,
+    select input.*, card_brand, card_fingerprint, card_version, charged.psp_token_id, charged.token,
       coalesce(agreed.stored_credential, input.stored_credential) as credential, agreed.place is not null as is_agreed
     from input join claimed on claimed.object_id = input.payment_id join charged using (place)
       left join agreed using (place)
@@ -139,9 +157,9 @@ const insertIntentsText = `
     from accepted
   ), added_attempts as (
     insert into attempts (merchant_id, attempt_id, payment_id, connection_id, psp, reason, state, created_at,
-      updated_at, resolve_at, card_brand, card_fingerprint, card_version)
+      updated_at, resolve_at, card_brand, card_fingerprint, card_version, psp_token_id)
     select merchant_id, attempt_id, payment_id, connection_id, psp, reason, 'sending', created_at, created_at,
-      now() + resolve_after_ms * interval '1 ms', card_brand, card_fingerprint, card_version
+      now() + resolve_after_ms * interval '1 ms', card_brand, card_fingerprint, card_version, psp_token_id
     from accepted
   ), added_audit as (
     insert into audit_records (audit_id, merchant_id, actor, key_id, action, object_id, request_id,
@@ -154,13 +172,13 @@ const insertIntentsText = `
       -- The usage is the agreement's where none was asked for.
       case when is_agreed then (
         select json_object_agg(key, case key when 'usage' then credential -> 'usage' else value end)
-        from json_each(event_data)) else event_data end, created_at
-    from accepted
+        from json_each(shown)) else shown end, created_at
+    from accepted cross join lateral (select ${withTokenShown('event_data', 'psp_token_id')} as shown) told
   )
   select accepted.place is not null as inserted, charged.card_fingerprint is not null as card_is_known,
     charged.is_governed, known.same_body, known.leased, known.object_id, known.response_status,
     known.response_body, charged.card_brand, charged.card_fingerprint, charged.card_version, agreed.refusal,
-    accepted.credential as stored_credential
+    accepted.credential as stored_credential, accepted.psp_token_id, accepted.token
   from input left join accepted using (place) left join known using (place)
     left join charged using (place) left join agreed using (place)
   order by place`
@@ -216,7 +234,12 @@ export function chargedCardOf(row: ChargedColumns): ChargedCard | null {
 
 export function intentOf(row: IntentRow): IntentInserted | undefined {
   if (row.inserted)
-    return { verdict: 'inserted', card: chargedCardOf(row)!, stored_credential: row.stored_credential }
+    return {
+      verdict: 'inserted',
+      card: chargedCardOf(row)!,
+      stored_credential: row.stored_credential,
+      psp_token: heldTokenOf(row),
+    }
   if (row.object_id !== null) return earlierIntent({ ...row, object_id: row.object_id })
   if (!row.card_is_known) return { verdict: 'card_not_known' }
   if (row.refusal !== null) return { verdict: 'agreement_refused', code: row.refusal }
@@ -244,7 +267,8 @@ export type PaymentWrite =
 /** What came of it. A settlement or a next attempt is not applied where something else came first. */
 export type PaymentWritten =
   | { kind: 'intent'; intent: IntentInserted }
-  | { kind: 'settlement' | 'next_attempt'; applied: boolean }
+  | { kind: 'settlement'; applied: boolean }
+  | { kind: 'next_attempt'; begun: BegunRow }
 
 const keyOf = ({ kind, entry }: PaymentWrite) =>
   kind === 'intent'
@@ -273,19 +297,22 @@ export function writePayments(database: Database, writes: PaymentWrite[]): Promi
       ),
       ...beginStatements(intents),
       ...settleStatements(settlements),
+      ...keepStatements(settlements),
     ]
     const merchants = merchantsOf(ordered.map((write) => write.entry))
-    const rows = await database.commitAll<IntentRow & { changed: boolean }>(merchants, statements)
+    const rows = await database.commitAll<IntentRow & BegunRow>(merchants, statements)
     const inserted = intents.length > 0 ? (rows.shift() ?? []) : []
     const settledTogether = together.size > 0 ? (rows.shift() ?? []) : []
     const nextOf = (write: PaymentWrite) =>
-      (together.has(write.entry as SettlementUpdate) ? settledTogether.shift() : rows.shift()![0])!.changed
+      (together.has(write.entry as SettlementUpdate) ? settledTogether.shift() : rows.shift()![0])!
     return [
       ...(await intentsWritten(database, intents, inserted)),
-      ...others.map((write) => ({
-        kind: write.kind as 'settlement' | 'next_attempt',
-        applied: nextOf(write),
-      })),
+      ...others.map((write): PaymentWritten => {
+        const row = nextOf(write)
+        return write.kind === 'next_attempt'
+          ? { kind: 'next_attempt', begun: row }
+          : { kind: 'settlement', applied: row.changed }
+      }),
     ]
   })
 }

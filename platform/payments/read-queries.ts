@@ -74,7 +74,8 @@ export const paymentSides = `
     select json_agg(json_build_object('id', attempt_id, 'object', 'attempt', 'status', state,
       'connection', connection_id, 'psp', psp, 'psp_reference', psp_reference,
       'network_transaction_id', network_transaction_id, 'transaction_link_id', transaction_link_id,
-      'reason', reason, 'decline', decline, 'failure', failure, 'parked', ${isParked},
+      'reason', reason,
+      'credential', case when psp_token_id is null then 'card' else 'psp_token' end, 'decline', decline, 'failure', failure, 'parked', ${isParked},
       'created_at', created_at) order by number) as attempts
     from attempts
     where merchant_id = payments.merchant_id and payment_id = payments.payment_id) tried
@@ -163,7 +164,9 @@ export const disputeOf = (dispute: Dispute): Dispute => ({
 
 export type PlanRow = { plan: AttemptPlan; psp: string; state: AttemptState; created_at: Date }
 
-type FoundPlan = Omit<AttemptPlan, 'connection' | 'card'> & {
+type FoundPlan = Omit<AttemptPlan, 'connection' | 'card' | 'psp_token'> & {
+  psp_token_id: string | null
+  token: string | null
   card_brand: string | null
   card_fingerprint: string | null
   card_version: string | null
@@ -184,11 +187,13 @@ export async function findPlan(database: Database, key: AttemptKey): Promise<Pla
              payments.amount_minor, payments.currency, payments.capture,
              payments.initiator, payments.stored_credential, payments.reference, attempts.connection_id, attempts.psp,
              attempts.state, attempts.created_at, connections.settings, attempts.card_brand,
-             attempts.card_fingerprint, attempts.card_version
+             attempts.card_fingerprint, attempts.card_version, attempts.psp_token_id, psp_tokens.token
            from attempts
            join payments on payments.merchant_id = attempts.merchant_id and payments.payment_id = attempts.payment_id
            left join connections on connections.merchant_id = attempts.merchant_id
              and connections.connection_id = attempts.connection_id
+           left join psp_tokens on psp_tokens.psp_token_id = attempts.psp_token_id
+             and psp_tokens.merchant_id = attempts.merchant_id
            where attempts.merchant_id = $1 and attempts.payment_id = $2 and attempts.attempt_id = $3`,
     values: [key.merchant_id, key.payment_id, key.attempt_id],
   })
@@ -203,11 +208,14 @@ export async function findPlan(database: Database, key: AttemptKey): Promise<Pla
     card_brand,
     card_fingerprint,
     card_version,
+    psp_token_id,
+    token,
     ...plan
   } = row
+  const psp_token = psp_token_id === null ? null : { id: psp_token_id, token }
   const card = chargedCardOf({ card_brand, card_fingerprint, card_version })
   return {
-    plan: { ...plan, card, connection: { connection_id, settings: settings ?? {} } },
+    plan: { ...plan, card, psp_token, connection: { connection_id, settings: settings ?? {} } },
     psp,
     state,
     created_at,

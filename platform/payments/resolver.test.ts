@@ -11,6 +11,7 @@ import {
   failedCharge,
   intentAnswer,
 } from '@coffer/connectors/stripe/test-answers.ts'
+import { newId } from '@coffer/core/ids.ts'
 import type { ForwardCall, ForwardLooked, ForwardResult } from '@coffer/core/internal-api.ts'
 import { systemClock } from '@coffer/core/time.ts'
 import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
@@ -21,6 +22,7 @@ import type { Payment } from './schemas.ts'
 import { createPaymentStore } from './store.ts'
 import {
   answered,
+  chargedCard,
   dies,
   endLateOf,
   forwarded,
@@ -42,6 +44,8 @@ type Told = {
   listed?: (plan: AttemptPlan) => ForwardResult
   /** What a re-send answers. */
   resent?: (plan: AttemptPlan) => ForwardResult
+  /** The attempt charges what the PSP holds, and this is what has become of it since. */
+  token?: 'active' | 'deleted'
 }
 
 type Resolved = {
@@ -56,7 +60,9 @@ type Resolved = {
 async function resolved(t: TestContext, told: Told): Promise<Resolved> {
   const plan = newPlan()
   const intent = intentOf(plan, { resolve_after_ms: 0 })
+  if (told.token !== undefined) await holdToken(plan)
   await store.insertIntent(intent)
+  if (told.token === 'deleted') await endToken(plan)
   const none = () => neverAnswered
   const vault = await startStandInVault(t, {
     look: () => told.looked,
@@ -98,6 +104,23 @@ async function resolved(t: TestContext, told: Told): Promise<Resolved> {
   return { ...found, payment, calls: vault.forwards, plan }
 }
 
+/** As an import leaves it: of the number that the attempt charges. */
+async function holdToken({ merchant_id, card_id, connection }: AttemptPlan): Promise<void> {
+  const text = `insert into psp_tokens (psp_token_id, merchant_id, card_id, connection_id, psp, fingerprint, token,
+      token_last4, source, status, created_at, updated_at)
+    values ($1, $2, $3, $4, 'stripe', $5, 'pm_1', 'pm_1', 'imported', 'active', now(), now())`
+  const values = [newId('pspToken'), merchant_id, card_id, connection.connection_id, chargedCard.fingerprint]
+  await postgres.query('postgres', text, values, 'platform')
+}
+
+const endToken = ({ card_id }: AttemptPlan) =>
+  postgres.query(
+    'postgres',
+    `update psp_tokens set token = null, status = 'deleted' where card_id = $1`,
+    [card_id],
+    'platform',
+  )
+
 const chargedFor = (plan: AttemptPlan, changes: object = {}) =>
   chargeAnswer({ transfer_group: plan.attempt_id, ...changes })
 const intentFor = (plan: AttemptPlan) =>
@@ -133,6 +156,20 @@ function assertStillUnknown(found: Resolved): void {
   assert.equal(found.tries, 1)
   assert.ok(found.due_in_seconds !== null && found.due_in_seconds > 0)
 }
+
+test('what was charged with a token is sent again with that token, and not at all once it is gone', async (t) => {
+  const told = { looked: lookedUnanswered, listed: noCharge }
+  const again = await resolved(t, {
+    ...told,
+    token: 'active',
+    resent: (plan) => forwarded(200, intentFor(plan)),
+  })
+  assert.deepEqual([stepsOf(again), again.payment.status], [['sync', 'payment_intents'], 'captured'])
+  assert.equal(again.payment.attempts[0]!.credential, 'psp_token')
+  const gone = await resolved(t, { ...told, token: 'deleted' })
+  assert.deepEqual(stepsOf(gone), ['sync'])
+  assertStillUnknown(gone)
+})
 
 test('what the vault never recorded was never sent: the payment failed, and the PSP is not asked', async (t) => {
   const looked: ForwardLooked = { ...lookedUnanswered, state: 'not_sent', sends: 0, unanswered_sends: 0 }

@@ -195,6 +195,8 @@ async function sendAgain(
 ): Promise<Outcome | undefined> {
   if (!isAbsent || !step.resendable_without_cvc || !isKeyKept(connector, looked, deps.clock.now()))
     return undefined
+  // The same request cannot be made again without the token it was made with.
+  if (plan.psp_token?.token === null) return undefined
   const result = await sendThroughVault(deps.vault, plan, connector, {
     step: step.name,
     send_number: looked.last_send_number + 1,

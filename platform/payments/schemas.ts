@@ -86,8 +86,11 @@ const decline = Type.Object({
 })
 
 /** Why an attempt goes through its connection. */
-export const attemptReasons = ['named', 'routed', 'failover', 'retry'] as const
+export const attemptReasons = ['named', 'routed', 'failover', 'retry', 'psp_token_refused'] as const
 export type AttemptReason = (typeof attemptReasons)[number]
+
+/** What an attempt charges: the card's number, or what its PSP holds in place of it. */
+export const attemptCredentials = ['card', 'psp_token'] as const
 
 const parked = Type.Boolean({ description: 'It does not settle by itself any more: a person has to look.' })
 
@@ -103,6 +106,7 @@ const attempt = Type.Object({
   network_transaction_id: orNull(Type.String()),
   transaction_link_id: orNull(Type.String()),
   reason: Type.Enum([...attemptReasons]),
+  credential: Type.Enum([...attemptCredentials]),
   decline: orNull(decline),
   failure,
   parked,

@@ -49,7 +49,7 @@ const rejected: Ending = { kind: 'rejected', psp_code: 'rate_limit', message: 's
 const pending: Ending = { kind: 'pending', psp_reference: 'pi_1' }
 
 async function started(plan: AttemptPlan = newPlan()): Promise<AttemptPlan> {
-  const inserted = { verdict: 'inserted', card: chargedCard, stored_credential: null }
+  const inserted = { verdict: 'inserted', card: chargedCard, stored_credential: null, psp_token: null }
   assert.deepEqual(await store.insertIntent(intentOf(plan)), inserted)
   return plan
 }
@@ -126,7 +126,7 @@ test('a card that is not known is not charged; the same key is free for it once 
   assert.deepEqual(await store.insertIntent(unknownCard), { verdict: 'card_not_known' })
   assert.equal(await store.get(plan.merchant_id, plan.payment_id), undefined)
   assert.deepEqual(await told(plan), [])
-  const inserted = { verdict: 'inserted', card: chargedCard, stored_credential: null }
+  const inserted = { verdict: 'inserted', card: chargedCard, stored_credential: null, psp_token: null }
   assert.deepEqual(await store.insertIntent(intentOf(plan)), inserted)
 })
 

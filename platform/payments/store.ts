@@ -71,7 +71,7 @@ export function createPaymentStore(database: Database) {
       const isRetry = entry.settlement === null || entry.settlement.decline !== null
       const written = await (isRetry ? governedWrites : writes).add({ kind: 'next_attempt', entry })
       if (written.kind !== 'next_attempt') throw new Error('a payment write got the result of another')
-      return 'begun' in written ? written.begun : { verdict: written.applied ? 'begun' : 'came_late' }
+      return 'verdict' in written.begun ? written.begun : governed.begunOf(written.begun)
     },
     findRetryPlan: (merchantId: string) => findRetryPlan(database, merchantId),
     settleByHand: (entry: SettlementUpdate, by: audit.ResolvedBy): Promise<boolean> =>

@@ -29,6 +29,7 @@ export function newPlan(changes: Partial<AttemptPlan> = {}): AttemptPlan {
     capture: 'automatic',
     initiator: 'customer',
     stored_credential: null,
+    psp_token: null,
     reference: null,
     ...changes,
   }
@@ -65,6 +66,7 @@ export function paymentOf(plan: AttemptPlan, at: string = new Date().toISOString
         psp_reference: null,
         network_transaction_id: null,
         reason: 'routed',
+        credential: 'card',
         decline: null,
         failure: null,
         transaction_link_id: null,

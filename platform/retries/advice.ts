@@ -27,8 +27,9 @@ export type AdvisedDecline = Decline & {
 export type NotSent = {
   kind: 'not_sent'
   message: string
-  /** `psp_unavailable`: the PSP could not be reached, or failed before the step that moves money. */
-  code?: 'cvc_unavailable' | 'psp_unavailable'
+  /** `psp_unavailable`: the PSP could not be reached, or failed before the step that moves money. `card_changed`: the
+   * card has another number than the one that the PSP holds and was about to charge. */
+  code?: 'cvc_unavailable' | 'psp_unavailable' | 'card_changed'
 }
 
 /** How an attempt ended: a PSP's outcome, with our advice on a decline, or without anything sent. */

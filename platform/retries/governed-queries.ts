@@ -5,7 +5,7 @@
 import type { Database, Query } from '@coffer/core/postgres.ts'
 import { beginStatements } from '../agreements/settle-queries.ts'
 import type { ChargedCard } from '../payments/attempt.ts'
-import { type NextAttempt, nextAttemptStatement } from '../payments/next-attempt-queries.ts'
+import { type BegunRow, type NextAttempt, nextAttemptStatement } from '../payments/next-attempt-queries.ts'
 import {
   type IntentInsert,
   type IntentInserted,
@@ -14,6 +14,8 @@ import {
   intentsStatement,
 } from '../payments/queries.ts'
 import { type SettlementUpdate, settleStatement } from '../payments/settlement-queries.ts'
+import { heldTokenOf } from '../psp-tokens/held-queries.ts'
+import type { HeldToken } from '../psp-tokens/token.ts'
 import { type Charge, chargeOf, holdsAfter, type Refusal, type RetryState, refusalOf } from './governor.ts'
 import { scheduleStatement } from './schedule-queries.ts'
 import { lockState, slotOf, takeSlotStatement } from './state-queries.ts'
@@ -83,11 +85,15 @@ async function insertAllowed(query: Query, entry: IntentInsert): Promise<Inserte
 }
 
 export type NextBegun =
-  | { verdict: 'begun' }
+  | { verdict: 'begun'; psp_token: HeldToken | null }
   /** Something else came first: nothing was changed. */
   | { verdict: 'came_late' }
   /** Nothing was changed: the attempt before is still to be settled, where it was not. */
   | { verdict: 'refused'; refusal: Refusal }
+
+export function begunOf(row: BegunRow): NextBegun {
+  return row.changed ? { verdict: 'begun', psp_token: heldTokenOf(row) } : { verdict: 'came_late' }
+}
 
 /** As `nextAttemptStatement`, where the rules allow another attempt after the one that was declined. */
 function beginGovernedAttempt(database: Database, entry: NextAttempt): Promise<NextBegun> {
@@ -95,8 +101,8 @@ function beginGovernedAttempt(database: Database, entry: NextAttempt): Promise<N
   return database.transaction([merchant_id], async (query): Promise<NextBegun> => {
     const refusal = plan.card === null ? undefined : await refusalAfter(query, entry, plan.card)
     if (refusal !== undefined) return { verdict: 'refused', refusal }
-    const [row] = await query<{ changed: boolean }>(nextAttemptStatement(entry))
-    return { verdict: row!.changed ? 'begun' : 'came_late' }
+    const [row] = await query<BegunRow>(nextAttemptStatement(entry))
+    return begunOf(row!)
   })
 }
 

@@ -17,6 +17,7 @@ import type { Payments } from '../payments/payments.ts'
 import type { Payment } from '../payments/schemas.ts'
 import type { PaymentStore } from '../payments/store.ts'
 import { cardInVault } from '../payments/vault-facts.ts'
+import { withToken } from '../psp-tokens/token.ts'
 import * as queries from './schedule-queries.ts'
 
 export type SchedulerDeps = {
@@ -123,7 +124,7 @@ async function tryAgain(
     if (retry_after === null || retry_after > due.gives_up_at) return giveUp(deps, due, payment)
     return queries.postpone(deps.database, due, retry_after)
   }
-  if (begun.verdict === 'begun') return deps.payments.carryOutRetry(routed, next)
+  if (begun.verdict === 'begun') return deps.payments.carryOutRetry(routed, withToken(next, begun.psp_token))
   await queries.forget(deps.database, due)
 }
 

@@ -26,7 +26,7 @@ function paymentOf(fields: Partial<Payment> = {}): Payment {
       {
         ...{ id: 'att_1', object: 'attempt', status: 'approved', connection: 'con_1', psp: 'stripe' },
         ...{ psp_reference: 'pi_1', network_transaction_id: null, transaction_link_id: null, parked: false },
-        ...{ created_at: '', reason: 'routed', decline: null, failure: null },
+        ...{ created_at: '', reason: 'routed', credential: 'card', decline: null, failure: null },
       },
     ],
     ...fields,

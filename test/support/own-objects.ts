@@ -41,6 +41,11 @@ const makers: Record<string, Make> = {
     const path = `/v1/payments/${await ownId(api, 'payments')}/refunds`
     return (await api.call<{ id: string }>('POST', path, { body: {}, key: randomUUID() })).body.id
   },
+  psp_tokens: async (api) => {
+    const path = `/v1/cards/${(await api.card()).id}/psp_tokens`
+    const body = { connection: await ownId(api, 'connections'), psp_token: 'pm_card_visa' }
+    return (await api.call<{ id: string }>('POST', path, { body })).body.id
+  },
   agreements: async (api) => {
     const body = { card: await ownId(api, 'cards'), usage: 'subscription' }
     return (await api.call<{ id: string }>('POST', '/v1/agreements', { body })).body.id
@@ -130,7 +135,9 @@ export const plainFields = new Set(
    rows_per_second_max start_at
    created_before from to request_id result after as_of cursor limit origin path_prefix certificate private_key raw_code url
    public_key key_id key_id_header merchant_id consumer_key body sha256 source source_id share
-   recipient_public_key description consented_at network_transaction_id transaction_link_id`.split(/\s+/),
+   recipient_public_key description consented_at network_transaction_id transaction_link_id psp_token`.split(
+    /\s+/,
+  ),
 )
 
 const made = new WeakMap<Api, Map<string, Promise<string>>>()

@@ -151,6 +151,7 @@ export async function startRoleProcesses(
     postgres,
     at,
     urlOf(path) {
+      if (/^\/v1\/(cards\/[^/]+\/)?psp_tokens/.test(path)) return at.platform.url
       if (/^\/v1\/(payment|psp_webhooks|disputes|agreements|retry_plan|routing|events|audit)/.test(path))
         return at.platform.url
       return /^\/v1\/(api_keys|approvals|merchants|users)/.test(path) ? at.access.url : at.vault.url

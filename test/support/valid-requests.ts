@@ -59,6 +59,7 @@ export const knownValues: KnownValues = {
   duplicates: fc.constant('allow'),
   expired_cards_kept_days: fc.constant(null),
   psp: fc.constant('stripe'),
+  psp_token: fc.uuid().map((text) => `pm_${text.replaceAll('-', '')}`),
   name: fc.uuid(),
   issuer: fc.constant('https://login.example'),
   subject: fc.uuid(),

@@ -101,6 +101,29 @@ test('a card that is deleted, closed or waits for its cardholder begins no attem
   }
 })
 
+test('what a PSP holds in place of a number is charged only while the card is active and has that number', async () => {
+  const { call, card, caller, read } = await prepare()
+  const charge = (stands_for: string) => {
+    const body = { form: [['payment_method', 'pm_1']] as [string, string][] }
+    return call({ stands_for, request: { method: 'POST', path: '/v1/pay', headers: {}, body } })
+  }
+  const begun = charge(card.fingerprint)
+  assert.equal((await send(begun)).outcome, 'answered')
+  const replacement = { number: '5555555555554444', exp_month: 12, exp_year: 2030 }
+  await vault.changes.replace(caller, card.id, replacement, null, JSON.stringify)
+  const { fingerprint } = await read()
+  const sent = await sentBodies(async () => {
+    const { outcome, code } = await send(charge(card.fingerprint))
+    assert.deepEqual([outcome, code], ['not_sent', 'card_changed'])
+  })
+  assert.deepEqual(sent, [])
+  // What had begun is carried to its end, and the new number has its own token.
+  assert.equal((await send({ ...begun, send_number: 1 })).outcome, 'answered')
+  assert.equal((await send(charge(fingerprint))).outcome, 'answered')
+  await vault.changes.remove(caller, card.id)
+  assert.equal((await send(charge(fingerprint))).reason, 'the card is deleted or not active')
+})
+
 test('what needs no card data is sent also for a card that has ended: a refund is still possible', async () => {
   const { call, caller, card } = await prepare()
   await vault.changes.remove(caller, card.id)

@@ -10,6 +10,7 @@ type Delegation = Pick<ForwardCall, 'merchant_id' | 'card_id' | 'attempt_id' | '
 export type ForwardInsert = Delegation &
   Pick<ForwardCall, 'card_version_id' | 'send_number' | 'moves_money' | 'answers'> & {
     needs_card: boolean
+    stands_for: string | null
     forward_id: string
     role: string
     request_id: string
@@ -29,11 +30,11 @@ export type ForwardState = 'recorded' | 'not_sent' | 'unanswered' | 'answered' |
 
 /**
  * refused: the delegation does not agree. card_ended: before this attempt, which needs its data, began, the card was
- * deleted or no longer active.
+ * deleted or no longer active. card_changed: it has another number than the one that is charged in its place.
  * recorded_before: this send number was used; it is not sent again.
  */
 export type ForwardInserted = {
-  verdict: 'recorded' | 'recorded_before' | 'refused' | 'card_ended'
+  verdict: 'recorded' | 'recorded_before' | 'refused' | 'card_ended' | 'card_changed'
   earlier_state: ForwardState | undefined
   card: ForwardCard | undefined
 }
@@ -42,6 +43,7 @@ type InsertedRow = { [Name in keyof ForwardCard]: ForwardCard[Name] | null } & {
   recorded: boolean
   refused: boolean
   card_ended: boolean
+  card_changed: boolean
   earlier_state: ForwardState | null
 }
 
@@ -49,18 +51,19 @@ type InsertedRow = { [Name in keyof ForwardCard]: ForwardCard[Name] | null } & {
  * Records a batch of sends and gives each its card, in one transaction. A send is refused where the card or
  * version it needs is not the merchant's, or the attempt has used another card or connection before. The data of a
  * card that is deleted or not active go to no new attempt; one that had begun goes on, because its outcome must be found
- * out, and so does what needs no card data: a payment is looked up and refunded whatever has become of its card.
+ * out. What a PSP holds in place of a number is charged under the same conditions, and while the card has that number.
+ * What needs no card data goes on, too: a payment is looked up and refunded whatever has become of its card.
  */
 const insertForwardsText = `
   with input as materialized (
     select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[],
-      $8::boolean[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::json[])
+      $8::boolean[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::json[], $14::text[])
     with ordinality as input (merchant_id, card_id, attempt_id, connection_id, step, wanted_version_id, send_number,
-      moves_money, needs_card, forward_id, role, request_id, answers, place)
+      moves_money, needs_card, forward_id, role, request_id, answers, stands_for, place)
   ), found as materialized (
-    select input.place, card.has_ended, version.* from input
+    select input.place, card.has_ended, card.fingerprint, version.* from input
     cross join lateral (
-      select merchant_id, card_id, card_version_id, deleted_at is not null or status <> 'active' as has_ended
+      select merchant_id, card_id, card_version_id, fingerprint, deleted_at is not null or status <> 'active' as has_ended
       from cards where merchant_id = input.merchant_id and card_id = input.card_id limit 1) card
     cross join lateral (
       select card_version_id, data_key_id, number_encrypted, exp_month, exp_year, cardholder_name, billing_address
@@ -74,14 +77,14 @@ const insertForwardsText = `
         and send_number = input.send_number limit 1) other
   ), refused as materialized (
     select place from input
-    where (needs_card and not exists (select from found where found.place = input.place))
+    where ((needs_card or stands_for is not null) and not exists (select from found where found.place = input.place))
       or exists (
         select from forwards
         where merchant_id = input.merchant_id and attempt_id = input.attempt_id
           and (connection_id <> input.connection_id or card_id <> input.card_id))
   ), ended as materialized (
-    select input.place from input join found using (place)
-    where found.has_ended and input.needs_card and not exists (
+    select input.place, found.has_ended from input join found using (place)
+    where (found.has_ended and (needs_card or stands_for is not null) or stands_for <> found.fingerprint) and not exists (
       select from forwards
       where merchant_id = input.merchant_id and attempt_id = input.attempt_id and state <> 'closed')
   ), added as (
@@ -106,7 +109,7 @@ const insertForwardsText = `
     from added join input using (forward_id) order by added.merchant_id, forward_id
   )
   select added.forward_id is not null as recorded, refused.place is not null as refused,
-    ended.place is not null as card_ended,
+    coalesce(ended.has_ended, false) as card_ended, not coalesce(ended.has_ended, true) as card_changed,
     earlier.state as earlier_state, found.card_version_id, found.data_key_id, found.exp_month, found.exp_year,
     found.cardholder_name, found.billing_address,
     case when input.needs_card then found.number_encrypted end as number_encrypted
@@ -132,6 +135,7 @@ export async function insertForwards(
       ]),
       ...columnsOf(entries, ['send_number', 'moves_money', 'needs_card', 'forward_id', 'role', 'request_id']),
       entries.map((entry) => JSON.stringify(entry.answers)),
+      entries.map((entry) => entry.stands_for),
     ],
   })
   return rows.map((row) => ({
@@ -144,7 +148,8 @@ export async function insertForwards(
 function verdictOf(row: InsertedRow): ForwardInserted['verdict'] {
   if (row.recorded) return 'recorded'
   if (row.refused) return 'refused'
-  return row.card_ended ? 'card_ended' : 'recorded_before'
+  if (row.card_ended) return 'card_ended'
+  return row.card_changed ? 'card_changed' : 'recorded_before'
 }
 
 export type ForwardEnd = {

@@ -110,6 +110,7 @@ export function createForwards(deps: {
   function alreadyRecorded(call: ForwardCall, inserted: queries.ForwardInserted): ForwardResult {
     if (inserted.verdict === 'card_ended')
       return result(call, inserted, { outcome: 'not_sent', reason: 'the card is deleted or not active' }, 0)
+    if (inserted.verdict === 'card_changed') return result(call, inserted, cardChanged, 0)
     if (inserted.verdict === 'refused')
       return result(
         call,
@@ -130,6 +131,7 @@ export function createForwards(deps: {
       const inserted = await records
         .add({
           ...call,
+          stands_for: call.stands_for ?? null,
           needs_card: [...wanted].some((mark) => mark.startsWith('card.')),
           forward_id: newId('forward'),
           role,
@@ -216,6 +218,12 @@ function mask(call: ForwardCall, sent: Sent, values: MarkValues): Sent {
     },
   }
 }
+
+const cardChanged = {
+  outcome: 'not_sent',
+  reason: 'the card has another number than the one that was to be charged',
+  code: 'card_changed',
+} as const
 
 function notFilled({ mark, message }: MarkError): Sent & { outcome: 'not_sent' } {
   const notSent = { outcome: 'not_sent', reason: message } as const

@@ -8,7 +8,7 @@ import type { FilledRequest } from './marks.ts'
 
 export type Sent =
   | { outcome: 'answered'; response: HttpResponse }
-  | { outcome: 'not_sent'; reason: string; code?: 'cvc_unavailable' | 'psp_unavailable' }
+  | { outcome: 'not_sent'; reason: string; code?: 'cvc_unavailable' | 'psp_unavailable' | 'card_changed' }
   | { outcome: 'unanswered'; reason: string }
 
 export type Sender = {
