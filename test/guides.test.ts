@@ -33,6 +33,7 @@ const printed: Record<string, RegExp[]> = {
     /^\[ 'verified', 0 \]\n$/,
     /'succeeded', 1500 \]\n\[ 'refund', 'succeeded', 500 \]\n\[ 'captured', 1999, 1500, 500 \]\n$/,
   ],
+  'docs/psp-tokens.md': [/^$/, /'active', 'imported', 'visa'[\s\S]*'captured', 'psp_token'/],
   'docs/psp-webhooks.md': [/^requires_action\ncaptured\n[\s\S]*'settled'/],
   'docs/retries.md': [
     /^stop_card\nretry_not_allowed visa\.\w+\n$/,
