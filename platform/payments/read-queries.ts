@@ -75,7 +75,8 @@ export const paymentSides = `
       'connection', connection_id, 'psp', psp, 'psp_reference', psp_reference,
       'network_transaction_id', network_transaction_id, 'transaction_link_id', transaction_link_id,
       'reason', reason,
-      'credential', case when psp_token_id is null then 'card' else 'psp_token' end, 'decline', decline, 'failure', failure, 'parked', ${isParked},
+      'credential', case when psp_token_id is null then 'card' else 'psp_token' end,
+      'decline', decline, 'failure', failure, 'parked', ${isParked},
       'created_at', created_at) order by number) as attempts
     from attempts
     where merchant_id = payments.merchant_id and payment_id = payments.payment_id) tried
