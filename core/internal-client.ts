@@ -1,6 +1,7 @@
-/** Calls from one of our roles to another: JSON over HTTP with a service token, never retried by itself. */
+/** Calls from one of our roles to another, with a service token, never retried: JSON over HTTP, or within the process. */
 import { Pool } from 'undici'
 import { Failure, type FailureCode, failures } from './errors.ts'
+import { findLocalCall } from './local-calls.ts'
 import { traceparentToPassOn } from './trace.ts'
 
 export type InternalClient = {
@@ -82,8 +83,21 @@ export function createInternalClient(options: {
     }
   }
 
+  const { origin } = new URL(options.url)
+
+  async function callLocally(call: NonNullable<ReturnType<typeof findLocalCall>>, body: unknown) {
+    const token = await options.token()
+    try {
+      return await call(token, body)
+    } catch (error) {
+      throw (error instanceof Failure && refusalOf(error.code)) || error
+    }
+  }
+
   return {
     async call<Answer>(path: string, body: unknown, { timeout_ms = 10_000, signal }: CallOptions = {}) {
+      const local = findLocalCall(origin, path)
+      if (local !== undefined) return (await inTime(callLocally(local, body), timeout_ms, signal)) as Answer
       const sending = send(path, body, timeout_ms, signal)
       // The pool heeds a signal only once it has a connection.
       const { status, text } = await (signal === undefined
@@ -94,6 +108,29 @@ export function createInternalClient(options: {
     },
     close: () => pool.close(),
   }
+}
+
+async function inTime(
+  answering: Promise<unknown>,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<unknown> {
+  const late = Promise.withResolvers<never>()
+  const tooLate = () =>
+    late.reject(new Failure('unavailable', { cause: new NoAnswer(true, 'it took too long') }))
+  const timer = setTimeout(tooLate, timeoutMs)
+  try {
+    const gaveUp = signal === undefined ? [] : [givenUp(signal)]
+    return await Promise.race([answering, late.promise, ...gaveUp])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Another role does not let this one in, which is no fault of the user's. */
+function refusalOf(code: string | undefined): Failure | undefined {
+  if (code !== 'unauthenticated' && code !== 'forbidden') return undefined
+  return new Failure('unavailable', { cause: new Error(`another role refuses this one: ${code}`) })
 }
 
 function givenUp(signal: AbortSignal): Promise<never> {
@@ -107,10 +144,8 @@ function givenUp(signal: AbortSignal): Promise<never> {
 function failureOf(text: string): Failure {
   try {
     const problem = JSON.parse(text) as { code?: string; detail?: string; param?: string }
-    if (problem.code === 'unauthenticated' || problem.code === 'forbidden')
-      return new Failure('unavailable', {
-        cause: new Error(`another role refuses this one: ${problem.code}`),
-      })
+    const refusal = refusalOf(problem.code)
+    if (refusal !== undefined) return refusal
     if (problem.code !== undefined && problem.code in failures)
       return new Failure(problem.code as FailureCode, {
         ...(problem.detail === undefined ? {} : { detail: problem.detail }),

@@ -8,6 +8,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { randomBytes } from 'node:crypto'
 import { isCardNumber } from './card-number-detector.ts'
+import { newId } from './ids.ts'
 
 /** A request while it is carried out. `trace` is filled when it is first asked for. */
 export type TracedRequest = {
@@ -30,6 +31,11 @@ export function requestFields(): { request_id?: string; trace_id?: string } {
   const request = running.getStore()
   if (request === undefined) return {}
   return { request_id: request.request_id, trace_id: traceOf(request).trace_id }
+}
+
+/** Of the request being carried out, or a new one. */
+export function currentRequestId(): string {
+  return running.getStore()?.request_id ?? newId('request')
 }
 
 /** For a call to another role; undefined outside of any request. */

@@ -5,6 +5,7 @@ import { networks, readConfig } from '@coffer/core/config.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { armFailpoint } from '@coffer/core/failpoint.ts'
 import { createServer, mount, nobody, type Server } from '@coffer/core/http-server.ts'
+import { serveLocally } from '@coffer/core/local-calls.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { registry } from '@coffer/core/metrics.ts'
 import { createRateLimits, rateLimitSettings } from '@coffer/core/rate-limits.ts'
@@ -93,6 +94,7 @@ export async function serve(
       host: listeners.internal_host,
       port: listeners.internal_port,
     })
+    const endings = started.map((role) => serveLocally(new URL(internalUrl).origin, role))
     const url = await open.listen({ host: listeners.host, port: listeners.port })
     const adminUrl = admin === undefined ? url : await admin.listen(listeners.admin!)
     return {
@@ -105,6 +107,7 @@ export async function serve(
         await open.close()
         // Work that was accepted goes on for a moment behind its answer, and needs the internal routes for it.
         await started.pop()!.stop()
+        for (const end of endings) end()
         await internal.close()
         await stopAll(started)
         await admin?.close()

@@ -203,6 +203,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
       await outboxRoutes(relayDatabase)(server)
       await auditTrail.internalRoutes(server)
     },
+    localCalls: forwardRoutes.localCalls(forwards),
     tokenCheck: access.tokenCheck,
     async ready() {
       await database.check()

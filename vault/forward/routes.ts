@@ -5,6 +5,7 @@ import {
   cardFactsCall,
   connectionFacts,
   connectionFactsCall,
+  type ForwardCall,
   forwardCall,
   forwardLook,
   forwardLooked,
@@ -12,6 +13,7 @@ import {
   webhookSignaturesCall,
   webhookSignaturesChecked,
 } from '@coffer/core/internal-api.ts'
+import type { LocalCalls } from '@coffer/core/local-calls.ts'
 import { cursorParameter, limitOf, limitParameter } from '@coffer/core/pages.ts'
 import { Type } from 'typebox'
 import type { Cards } from '../cards/cards.ts'
@@ -98,6 +100,18 @@ export function publicRoutes(connections: Connections): Routes {
 }
 
 /** For the platform only: it knows what to send, the vault decides whether and fills in what is secret. */
+const service = ['platform']
+
+/** What is called for every payment. */
+export function localCalls(forwards: Forwards): LocalCalls {
+  return {
+    '/internal/forwards': {
+      service,
+      run: (call: ForwardCall, role, requestId) => forwards.forward(call, role, requestId),
+    },
+  }
+}
+
 export function internalRoutes(deps: {
   cards: Cards
   connections: Connections
@@ -110,7 +124,7 @@ export function internalRoutes(deps: {
       '/internal/forwards',
       {
         config: {
-          access: { service: ['platform'] },
+          access: { service },
           failures: ['connection_not_found', 'destination_not_allowed', ...keyFailures],
         },
         schema: { body: forwardCall, response: { 200: forwardResult } },
@@ -121,7 +135,7 @@ export function internalRoutes(deps: {
     server.post(
       '/internal/forwards/look',
       {
-        config: { access: { service: ['platform'] }, failures: [] },
+        config: { access: { service }, failures: [] },
         schema: { body: forwardLook, response: { 200: forwardLooked } },
       },
       (request) => deps.forwards.look(request.body, request.service.role, request.id),
@@ -130,7 +144,7 @@ export function internalRoutes(deps: {
     server.post(
       '/internal/webhook-signatures',
       {
-        config: { access: { service: ['platform'] }, failures: [...keyFailures] },
+        config: { access: { service }, failures: [...keyFailures] },
         schema: { body: webhookSignaturesCall, response: { 200: webhookSignaturesChecked } },
       },
       async (request) => ({ valid: await deps.webhookSignatures.areValid(request.body) }),
@@ -139,7 +153,7 @@ export function internalRoutes(deps: {
     server.post(
       '/internal/card-facts',
       {
-        config: { access: { service: ['platform'] }, failures: ['not_found'] },
+        config: { access: { service }, failures: ['not_found'] },
         schema: { body: cardFactsCall, response: { 200: cardFacts } },
       },
       async (request) => {
@@ -154,7 +168,7 @@ export function internalRoutes(deps: {
       '/internal/connection-facts',
       {
         config: {
-          access: { service: ['platform'] },
+          access: { service },
           failures: ['connection_not_found', ...keyFailures],
         },
         schema: { body: connectionFactsCall, response: { 200: connectionFacts } },
