@@ -35,6 +35,11 @@ export function optionalIdempotencyKeyOf({ headers }: WithHeaders): string | nul
   return key
 }
 
+/** The key has a record, and that of another body. */
+export function keyReused(): Failure {
+  return new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+}
+
 /** A keyed hash over the fields of a body in a fixed order. The caller leaves secrets out or replaces them. */
 export function bodyHmac(key: KeyObject, body: Record<string, unknown>): Buffer {
   return createHmac('sha256', key).update(canonical(body)).digest()

@@ -6,7 +6,7 @@
 import { hash } from 'node:crypto'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { canonical } from '@coffer/core/idempotency.ts'
+import { canonical, keyReused } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -54,7 +54,7 @@ export function createApiKeys(deps: { database: Database; mode: Mode; clock: Clo
         case 'no_owner':
           throw noSuchOwner()
         case 'body_differs':
-          throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+          throw keyReused()
         case 'repeated':
           throw new Failure('secret_already_shown', {
             param: 'Idempotency-Key',

@@ -11,7 +11,7 @@ import { type ApprovalUse, parametersDigest, type UsedApproval } from '@coffer/c
 import type { Caller } from '@coffer/core/caller.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { canonical } from '@coffer/core/idempotency.ts'
+import { canonical, keyReused } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -121,7 +121,7 @@ function rowOf(written: queries.Written): queries.ApprovalRow {
     case 'repeated':
       return written.row
     case 'body_differs':
-      throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+      throw keyReused()
     case 'not_found':
       throw new Failure('not_found')
     case 'same_person':

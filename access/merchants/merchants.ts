@@ -3,7 +3,7 @@ import { hash } from 'node:crypto'
 import type { Caller } from '@coffer/core/caller.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { canonical, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { canonical, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -34,8 +34,7 @@ export function createMerchants(deps: { database: Database; relayDatabase: Datab
         body_hash: hash('sha256', canonical(input), 'buffer'),
         response_body: answer,
       })
-      if (inserted.verdict === 'body_differs')
-        throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+      if (inserted.verdict === 'body_differs') throw keyReused()
       return inserted.verdict === 'repeated' ? inserted.answer : { status: 201, body: answer }
     },
 

@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { canonical, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { canonical, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -71,7 +71,7 @@ export function createUsers(deps: { database: Database; clock: Clock; issuer: st
         case 'repeated':
           return inserted.answer
         case 'body_differs':
-          throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+          throw keyReused()
         case 'exists':
           throw new Failure('user_exists', { param: 'subject' })
         case 'no_merchant':

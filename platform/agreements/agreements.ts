@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto'
 import type { Caller } from '@coffer/core/caller.ts'
 import { isCardNumber, refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { InternalClient } from '@coffer/core/internal-client.ts'
 import { checkCursor, limitOf } from '@coffer/core/pages.ts'
@@ -68,8 +68,7 @@ export function createAgreements(deps: AgreementsDeps) {
         if (queries.isKeyTaken(error)) return queries.insertAgreement(database, entry)
         throw error
       })
-      if (written.verdict === 'body_differs')
-        throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+      if (written.verdict === 'body_differs') throw keyReused()
       return written.verdict === 'repeated' ? written.answer : entry.answer
     },
 

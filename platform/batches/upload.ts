@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import type { Caller } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
-import { canonical, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { canonical, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
@@ -52,8 +52,7 @@ export async function uploadBatch(deps: UploadDeps, caller: Caller, asked: Asked
   const received = await receive(deps, begun, asked, known === undefined)
   const repeated = async () => {
     const earlier = await queries.findKey(database, merchant_id, asked.key, received.body_hmac)
-    if (earlier?.same_body === false)
-      throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+    if (earlier?.same_body === false) throw keyReused()
     return earlier?.answer
   }
   if (known !== undefined) return (await repeated()) ?? uploadAgain()

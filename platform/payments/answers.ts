@@ -3,7 +3,7 @@
  * repeated key what became of its first request.
  */
 import { Failure } from '@coffer/core/errors.ts'
-import type { StoredAnswer } from '@coffer/core/idempotency.ts'
+import { keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { PaymentStore } from './store.ts'
 
@@ -69,7 +69,7 @@ export function createAnswers(deps: { store: PaymentStore; log: Log; answer_dead
     ): Promise<StoredAnswer> {
       switch (earlier.verdict) {
         case 'body_differs':
-          throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+          throw keyReused()
         case 'running':
           throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
         case 'repeated':

@@ -4,7 +4,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { createGroupCommit, type GroupCommit } from '@coffer/core/group-commit.ts'
-import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
@@ -121,8 +121,7 @@ export function createCards(deps: CardsDeps) {
     const inserted = await (cvc === undefined
       ? insert(input, entry)
       : withCvc(deps.cvcLeases, place, cvc, () => insert(input, entry)))
-    if (inserted.verdict === 'body_differs')
-      throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+    if (inserted.verdict === 'body_differs') throw keyReused()
     if (inserted.verdict === 'repeated') return inserted.answer
     if (inserted.verdict === 'exists') {
       const detail = `It is the number of ${inserted.card_id}.`

@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto'
 import type { Caller } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
-import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import { inKeyOrder } from '@coffer/core/rows.ts'
 import { cvcLifetimeMs } from '../cvc/cvc-leases.ts'
@@ -74,10 +74,6 @@ export function keyedHmac(
   body: Record<string, unknown>,
 ): Buffer | null {
   return key === null ? null : bodyHmac(bodyKey, body)
-}
-
-export function keyReused(): Failure {
-  return new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
 }
 
 async function recordCvcs(deps: CardsDeps, entries: queries.CvcCollected[]): Promise<queries.Written[]> {

@@ -8,7 +8,7 @@ import { type Approvals, parametersDigest } from '@coffer/core/approvals.ts'
 import type { Caller } from '@coffer/core/caller.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { newId } from '@coffer/core/ids.ts'
 import type { Log } from '@coffer/core/log.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -76,8 +76,7 @@ export function createDestructions(deps: {
           response_body: answer,
         }),
       )
-      if (inserted.verdict === 'body_differs')
-        throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+      if (inserted.verdict === 'body_differs') throw keyReused()
       if (inserted.verdict === 'destroyed') throw new Failure('keys_destroyed')
       return inserted.verdict === 'repeated' ? inserted.answer : { status: 202, body: answer }
     },

@@ -1,7 +1,7 @@
 /** Rotations of keys, as they are asked for and looked at. They are carried out in the background. */
 import type { Caller } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -61,8 +61,7 @@ export function createRotations(deps: { database: Database; keyring: Keyring; cl
           response_body: answer,
         }),
       )
-      if (inserted.verdict === 'body_differs')
-        throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+      if (inserted.verdict === 'body_differs') throw keyReused()
       if (inserted.verdict === 'running') throw new Failure('key_rotation_running', { param: 'kind' })
       return inserted.verdict === 'repeated' ? inserted.answer : { status: 201, body: answer }
     },

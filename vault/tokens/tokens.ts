@@ -4,7 +4,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
-import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { CardsDeps } from '../cards/cards.ts'
 import { pageOfList } from '../cursors.ts'
@@ -107,8 +107,7 @@ export function createTokens(deps: TokensDeps) {
         idempotency_key: idempotencyKey,
         response_body: answer,
       })
-      if (inserted.verdict === 'body_differs')
-        throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+      if (inserted.verdict === 'body_differs') throw keyReused()
       if (inserted.verdict === 'repeated') return inserted.answer
       return { status: 201, body: answer.replace(fingerprintIfNew, inserted.fingerprint ?? '') }
     },

@@ -1,6 +1,5 @@
 /** Parts of statements that carry out a request once for its Idempotency-Key and give its answer again after that. */
-import { Failure } from '@coffer/core/errors.ts'
-import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { type Fingerprints, withEachBodyKey } from '../keys/fingerprints.ts'
 
 export type Keyed = { idempotency_key: string | null; body_hmac: Buffer | null; response_body: string }
@@ -66,8 +65,7 @@ export async function once(
       verdictOf(await write({ idempotency_key: key, body_hmac, response_body: answer.body }), answer),
     )
   })
-  if (found.verdict === 'body_differs')
-    throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+  if (found.verdict === 'body_differs') throw keyReused()
   return found.verdict === 'answered' ? found.answer : undefined
 }
 

@@ -6,7 +6,7 @@
 import type { Caller } from '@coffer/core/caller.ts'
 import { refuseCardNumberIn } from '@coffer/core/card-number-detector.ts'
 import { Failure } from '@coffer/core/errors.ts'
-import { bodyHmac, type StoredAnswer } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused, type StoredAnswer } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
 import type { Database } from '@coffer/core/postgres.ts'
@@ -94,8 +94,7 @@ export function createDestinations(deps: {
           response_body: answer,
         }),
       )
-      if (inserted.verdict === 'body_differs')
-        throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+      if (inserted.verdict === 'body_differs') throw keyReused()
       if (inserted.verdict === 'exists') throw new Failure('destination_exists', { param: 'origin' })
       opened.delete(`${merchant_id}|${origin}`)
       return inserted.verdict === 'repeated' ? inserted.answer : { status: 201, body: answer }

@@ -8,7 +8,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { failpoint } from '@coffer/core/failpoint.ts'
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
-import { bodyHmac } from '@coffer/core/idempotency.ts'
+import { bodyHmac, keyReused } from '@coffer/core/idempotency.ts'
 import { isId, newId } from '@coffer/core/ids.ts'
 import type { Log } from '@coffer/core/log.ts'
 import { checkCursor, pageOf } from '@coffer/core/pages.ts'
@@ -85,7 +85,7 @@ export function createForwardRequests(deps: {
   async function known(caller: Caller, key: string, hmacs: Buffer[]): Promise<Forward | undefined> {
     const found = await queries.findByKey(deps.database, caller.merchant_id, key, hmacs)
     if (found === undefined) return undefined
-    if (!found.same_body) throw new Failure('idempotency_key_reused', { param: 'Idempotency-Key' })
+    if (!found.same_body) throw keyReused()
     if (found.row.state === 'recorded' && !found.row.is_overdue)
       throw new Failure('idempotency_key_in_use', { param: 'Idempotency-Key', retryAfterSeconds: 1 })
     return forwardOf(found.row)
