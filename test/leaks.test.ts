@@ -120,7 +120,7 @@ const written = [
 test('numbers go in where they do not belong: every field, name, path and query of every route', async () => {
   const own = await ownValues(api, routes)
   for (const [place, route] of routes.entries()) {
-    // Each way for each route takes long: where there is less time, the routes take turns.
+    // Each way for each field takes long: where there is less time, the routes and the fields take turns.
     const writings = isRoles ? written : [written[place % written.length]!]
     // Of what is deleted nothing else may be in need.
     const id = (await (route.method === 'DELETE' ? newIdOfOwn : idOfOwn)(api, route.url)) ?? 'x'
@@ -137,7 +137,10 @@ test('numbers go in where they do not belong: every field, name, path and query 
       const text = write(canaries.next())
       const names = [...Object.keys(route.body?.properties ?? {}), text].filter((name) => name !== 'cvc')
       const values = [[text], { [text]: text }, { note: text }, { cvc }, { 'Card CVV': cvc, note: text }]
-      const bodies = names.flatMap((name) => values.map((value) => ({ ...body, [name]: value })))
+      const bodies = names.flatMap((name, turn) => {
+        const mine = isRoles ? values : [values[(place + turn) % values.length]!]
+        return mine.map((value) => ({ ...body, [name]: value }))
+      })
       for (const name of names) if (name !== 'number') bodies.push({ ...body, [name]: text })
       await Promise.all(bodies.map((each) => send(path, each)))
       const encoded = encodeURIComponent(text)
