@@ -180,7 +180,7 @@ test('what cannot be a batch is refused as a whole', async () => {
 })
 
 test('a batch is paused, resumed and canceled; rows on their way are finished, and the others skipped', async () => {
-  const { body } = await send(linesOf('slow', 60), { query: '?rows_per_second_max=40' })
+  const { body } = await send(linesOf('slow', 400), { query: '?rows_per_second_max=40' })
   const act = (action: string) =>
     api.call<Batch>('POST', `/v1/payment_batches/${body.id}/${action}`, { body: {} })
   await eventually(async () => (await get(body.id)).counts.captured > 3)
@@ -195,7 +195,7 @@ test('a batch is paused, resumed and canceled; rows on their way are finished, a
   await eventually(async () => (await get(body.id)).counts.captured > held.counts.captured)
   assert.equal((await act('cancel')).body.status, 'canceled')
   const done = await ended(body.id)
-  assert.equal(done.counts.captured + done.counts.skipped, 60)
+  assert.equal(done.counts.captured + done.counts.skipped, 400)
   assert.ok(done.counts.skipped > 0, JSON.stringify(done.counts))
   const rows = await results(body.id)
   assert.equal(rows.filter(({ status }) => status === 'skipped').length, done.counts.skipped)
