@@ -11,8 +11,11 @@ import { gauge } from './metrics.ts'
 import { type BatchResult, runBatch } from './postgres-batch.ts'
 import type { Secret } from './secret.ts'
 
-/** `name` makes it a prepared statement: parsed and planned once a connection. */
-export type Statement = { name: string; text: string; values: unknown[] }
+/**
+ * `name` makes it a prepared statement: parsed and planned once a connection. `joins: 'by_key'` for one that updates a
+ * batch of rows: each is looked up by its key, whatever the table held when it was planned.
+ */
+export type Statement = { name: string; text: string; values: unknown[]; joins?: 'by_key' }
 export type Row = Record<string, unknown>
 
 export type Database = {
@@ -73,16 +76,25 @@ gauge('coffer_postgres_pool_waiting', 'Transactions waiting for a connection.', 
 
 /**
  * Opens a transaction's view on its merchants. The planner settings make every statement keep one plan, made
- * as if reading a whole table cost a fortune and rows of a batch could only be looked up one by one: a plan made
- * while a table was empty is used when it is large. So statements find rows only by a whole key.
+ * as if reading a whole table cost a fortune: a plan made while a table was empty is used when it is large. So
+ * statements find rows only by `lateral (… limit 1)` or by a whole key; to join a batch to a table they say so.
  */
 export const scopeStatement = (merchants: readonly string[]): Statement => ({
   name: 'coffer_scope',
   text: `select set_config('coffer.merchants', $1, true), set_config('enable_seqscan', 'off', true),
-           set_config('plan_cache_mode', 'force_generic_plan', true),
-           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`,
+           set_config('plan_cache_mode', 'force_generic_plan', true)`,
   values: [merchants.join(',')],
 })
+
+const byKeyStatement: Statement = {
+  name: 'coffer_by_key',
+  text: `select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`,
+  values: [],
+}
+
+/** What goes before statements so that they are planned as they ask for. */
+export const preparing = (statements: readonly Statement[]): Statement[] =>
+  statements.some(({ joins }) => joins === 'by_key') ? [byKeyStatement] : []
 
 const beginStatement: Statement = { name: 'coffer_begin', text: 'begin', values: [] }
 const commitStatement: Statement = { name: 'coffer_commit', text: 'commit', values: [] }
@@ -132,9 +144,10 @@ export function openDatabase(options: {
 
   async function commitAll<Found extends Row>(merchants: readonly string[], statements: Statement[]) {
     const client = await acquire()
+    const before = [scopeStatement(merchants), ...preparing(statements)]
     let results: BatchResult[]
     try {
-      results = await runBatch(client, [scopeStatement(merchants), ...statements])
+      results = await runBatch(client, [...before, ...statements])
     } catch (error) {
       client.release(!isReported(error))
       throw isReported(error) ? reported(error) : new CommitUnknown(error)
@@ -142,7 +155,7 @@ export function openDatabase(options: {
     const waitCancelled = warned.has(client)
     client.release(waitCancelled)
     if (waitCancelled) throw new CommitUnknown(undefined)
-    return results.slice(1).map((result) => result.rows as Found[])
+    return results.slice(before.length).map((result) => result.rows as Found[])
   }
 
   async function commit<Found extends Row>(merchants: readonly string[], statement: Statement) {
@@ -152,7 +165,7 @@ export function openDatabase(options: {
   async function transaction<Result>(merchants: readonly string[], work: (query: Query) => Promise<Result>) {
     const client = await acquire()
     const query: Query = async <Found extends Row>(statement: Statement) =>
-      (await runBatch(client, [statement]))[0]!.rows as Found[]
+      (await runBatch(client, [...preparing([statement]), statement])).at(-1)!.rows as Found[]
     let result: Result
     try {
       await runBatch(client, [beginStatement, scopeStatement(merchants)])

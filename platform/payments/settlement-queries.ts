@@ -135,7 +135,12 @@ export function settleStatement(
     ...columnsOf(settlements, ['event_type']),
     ...columnsOf(entries, ['response_body', 'response_status', 'idempotency_key']),
   ]
-  return { name, text: texts[name], values: declines ? [...values, ...governedValues(first!)] : values }
+  return {
+    name,
+    joins: 'by_key',
+    text: texts[name],
+    values: declines ? [...values, ...governedValues(first!)] : values,
+  }
 }
 
 function governedValues({ settlement, payment, card }: SettlementUpdate): unknown[] {

@@ -1,6 +1,12 @@
 /** How statements find their rows: the plans PostgreSQL makes for them, without running them. */
 import assert from 'node:assert/strict'
-import { type Database, type Query, type Statement, scopeStatement } from '@coffer/core/postgres.ts'
+import {
+  type Database,
+  preparing,
+  type Query,
+  type Statement,
+  scopeStatement,
+} from '@coffer/core/postgres.ts'
 import pg from 'pg'
 import type { Login, TestPostgres } from './postgres.ts'
 
@@ -42,7 +48,7 @@ export async function planOf(
   await client.connect()
   try {
     await client.query('begin')
-    await client.query(scopeStatement([]))
+    for (const before of [scopeStatement([]), ...preparing([statement])]) await client.query(before)
     const { rows } = await client.query(`explain (generic_plan, format json) ${statement.text}`)
     const nodes: PlanNode[] = []
     const walk = (node: PlanNode) => {

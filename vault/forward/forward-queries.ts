@@ -186,6 +186,7 @@ export function endForwards(database: Database, ends: ForwardEnd[]): Promise<tru
     const answers = ordered.map(({ answer }) => answer)
     await database.commit(merchantsOf(ordered), {
       name: 'end_forwards',
+      joins: 'by_key',
       text: endText,
       values: [
         ...columnsOf(ordered, ['merchant_id', 'attempt_id', 'step', 'send_number', 'state']),
