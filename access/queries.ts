@@ -80,11 +80,11 @@ export async function listRevokedKeys(relayDatabase: Database, limit: number): P
   return rows.map((row) => row.key_id)
 }
 
-/** Users who were changed within twice the time a token lives; at most `limit`. Keys never change. */
+/** Users who were changed or disabled within twice the time a token lives; at most `limit`. Keys never change. */
 export async function listChangedUsers(relayDatabase: Database, limit: number): Promise<string[]> {
   const rows = await relayDatabase.read<{ user_id: string }>([], {
     name: 'list_changed_users',
-    text: `select user_id from users where updated_at > now() - interval '2 minutes' and disabled_at is null
+    text: `select user_id from users where updated_at > now() - interval '2 minutes'
            order by updated_at desc limit $1`,
     values: [limit],
   })

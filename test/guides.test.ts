@@ -18,7 +18,13 @@ const blocksOf = (page: string) =>
 
 /** What each block of a page prints. */
 const printed: Record<string, RegExp[]> = {
-  'docs/access.md': [/"name":"Checkout".*"sk_test_/, /"data":\[/],
+  'docs/access.md': [
+    /"name":"Checkout".*"sk_test_/,
+    /^active\n$/,
+    /^person_required\napproval_not_granted\n$/,
+    /^\[ 'approved', 'user:usr_' \]\n1\napproval_used\n$/,
+    /"data":\[/,
+  ],
   'docs/agreements.md': [
     /^$/,
     /^\[ 'active', '\w+', '?\w+'? \]\n$/,

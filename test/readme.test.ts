@@ -1,4 +1,4 @@
-/** What README and the guides to forwards and to people tell a reader to type works as it stands there, and gives what they say. */
+/** What README and the guide to forwards tell a reader to type works as it stands there, and gives what they say. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -10,11 +10,6 @@ import { startProduct, temporaryFolder } from './support/product.ts'
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '..')
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
-const accessGuide = readFileSync(join(root, 'docs', 'access.md'), 'utf8')
-const twoPeople = accessGuide.slice(
-  accessGuide.indexOf('### Try it'),
-  accessGuide.indexOf('## The audit trail'),
-)
 const forwardGuide = readFileSync(join(root, 'docs', 'forward.md'), 'utf8')
 
 const blocksOf = (language: string, text = readme) =>
@@ -35,12 +30,7 @@ test('the blocks of the README work as they stand, one after another, in one she
     do command sleep 0.1; done
   }`
   const marker = '--- next block ---'
-  const script = [
-    patience,
-    ...blocksOf('sh'),
-    ...blocksOf('sh', forwardGuide),
-    ...blocksOf('sh', twoPeople),
-  ].join(`\necho '${marker}'\n`)
+  const script = [patience, ...blocksOf('sh'), ...blocksOf('sh', forwardGuide)].join(`\necho '${marker}'\n`)
   const path = [dirname(process.execPath), process.env['PATH']].join(delimiter)
   const { stdout, stderr } = await run('sh', ['-e', '-c', script], {
     cwd: folder,
@@ -78,9 +68,6 @@ test('the blocks of the README work as they stand, one after another, in one she
     "[ true, 'card.number card.exp_month card.exp_year' ]\n",
     "[ 'succeeded', 200, '4242' ]\n",
     "[ 'succeeded', 200, null ]\n",
-    'active\n',
-    'person_required\napproval_not_granted\n',
-    "[ 'approved', 'user:usr_' ]\n1\napproval_used\n",
   ])
 })
 
