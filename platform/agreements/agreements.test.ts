@@ -136,7 +136,8 @@ test('a later payment says what its agreement was when it began, however often i
     network_transaction_id: identifier,
     transaction_link_id: linkId,
   }
-  assert.deepEqual(written, { verdict: 'inserted', card: chargedCard, stored_credential })
+  const inserted = { verdict: 'inserted', card: chargedCard, psp_token: null, stored_credential }
+  assert.deepEqual(written, inserted)
   await endAgreement(
     database,
     { ...caller, merchant_id: plan.merchant_id },
