@@ -26,10 +26,11 @@ export const usage = `
 Measures the speed and memory of Coffer: starts it on an embedded PostgreSQL with safe settings, loads it,
 prints a table.
 
-  npm run bench -- [options]
+  npm run bench -- [scenarios] [options]
 
-  --only NAMES         scenarios, separated by commas: ${scenario_names.join(', ')} (default: all);
-                       or 'transforms': instead of all that, what connectors take by themselves
+Scenarios: ${scenario_names.join(', ')} (default: all of them); or 'transforms': instead of all that, what connectors
+take by themselves.
+
   --seconds N          length of each measured window (default 10)
   --connections N      connections of the load generator (default 64)
   --rate N             arrivals a second of the fixed-rate phase (default 1000; of payments 200)
@@ -53,11 +54,11 @@ const WITH_VALUE = { type: 'string' } as const
 
 /** Reads the command line; undefined asks for the help text. Throws with a message for the reader. */
 export function parseOptions(args: string[]): Options | undefined {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
     args,
     allowNegative: true,
+    allowPositionals: true,
     options: {
-      only: WITH_VALUE,
       seconds: WITH_VALUE,
       connections: WITH_VALUE,
       rate: WITH_VALUE,
@@ -80,9 +81,9 @@ export function parseOptions(args: string[]): Options | undefined {
     const given = name === 'payment' ? (values['payment-rate'] ?? values.rate) : values.rate
     return positive('rate', given, scenarios[name].rate_per_second)
   }
-  const transforms = values.only === 'transforms'
+  const transforms = positionals.includes('transforms')
   return {
-    only: scenarioNames(transforms ? undefined : values.only),
+    only: scenarioNames(transforms ? [] : positionals),
     transforms,
     seconds: positive('seconds', values.seconds, values['full-vault'] === undefined ? 10 : 60),
     connections: positive('connections', values.connections, 64),
@@ -105,12 +106,12 @@ export function parseOptions(args: string[]): Options | undefined {
   }
 }
 
-function scenarioNames(list: string | undefined): ScenarioName[] {
-  if (list === undefined) return scenario_names
-  const names = list.split(',')
+function scenarioNames(asked: string[]): ScenarioName[] {
+  if (asked.length === 0) return scenario_names
+  const names = asked.map((name) => (name === 'payments' ? 'payment' : name))
   const unknown = names.filter((name) => !(scenario_names as string[]).includes(name))
   if (unknown.length > 0)
-    throw new Error(`--only: there is no scenario '${unknown[0]}', but ${scenario_names.join(', ')}`)
+    throw new Error(`there is no scenario '${unknown[0]}', but ${scenario_names.join(', ')}`)
   return scenario_names.filter((name) => names.includes(name))
 }
 

@@ -12,7 +12,7 @@ const CONNECTIONS = 64
 const THROUGHPUT: [ScenarioName, requests_per_second: number][] = [
   ['tokenize', 4_000],
   ['get', 6_000],
-  ['payment', 400],
+  ['payment', 500],
 ]
 const TOKENIZE: LatencyTarget = { rate_per_second: 1_000, own_ms_max: 10, disk_waits: 2 }
 const PAYMENT: LatencyTarget = { rate_per_second: 200, own_ms_max: 20, disk_waits: 5 }
