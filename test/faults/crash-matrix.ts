@@ -157,7 +157,7 @@ export async function tryCrash<Prepared>(
 }
 
 /**
- * Passes every place: cards at once, then charges at once, then one that the PSP carries out and never answers, for
+ * Passes every place: cards at once, then charges that begin agreements at once, then one that the PSP carries out and never answers, for
  * the resolver. That one does not wait for charges which the crash has caught.
  */
 export function charging(charges: number): Scenario<unknown> {
@@ -170,11 +170,14 @@ export function charging(charges: number): Scenario<unknown> {
       const cards = await Promise.all(numbers.map((number) => merchant.tokenize(number)))
       const charging = cards.slice(0, charges).map((card, index) => {
         const capture = index % 2 === 0 ? 'automatic' : 'manual'
-        return merchant.charge({ amount: 1_000 + index, card: card.id, capture })
+        return merchant.charge({ amount: 1_000 + index, card: card.id, capture, usage: 'subscription' })
       })
       const charged = Promise.all(charging)
       await Promise.race([charged, crashed])
-      await Promise.all([charged, merchant.charge({ amount: 2_000, card: cards.at(-1)!.id })])
+      await Promise.all([
+        charged,
+        merchant.charge({ amount: 2_000, card: cards.at(-1)!.id, usage: 'subscription' }),
+      ])
     },
   }
 }

@@ -73,6 +73,7 @@ export async function checkEverything(product: Checked, merchant: Merchant) {
   checkStatuses(events, payments)
   await checkNoChargeIsOrphan(product, ledger)
   await checkOncePerKey(product, merchant)
+  await checkAgreements(product, payments)
   const captured = payments.filter(({ status }) => status === 'captured').length
   return { cards: cardsOf(merchant).length, payments: payments.length, captured, events: events.length }
 }
@@ -277,6 +278,19 @@ export function checkStatuses(events: LoggedEvent[], payments: Payment[]): void 
     for (const { type, data } of told)
       assert.equal(data['status'], type === 'payment.created' ? 'processing' : type.replace('payment.', ''))
   }
+}
+
+/** An agreement is as its first payment: active where that was approved, ended where it was not, and pending nowhere. */
+async function checkAgreements(product: Checked, payments: Payment[]): Promise<void> {
+  const text = 'select first_payment_id, status from agreements where first_payment_id = any($1::text[])'
+  const begun = payments.filter((payment) => payment.agreement !== null && payment.initiator === 'customer')
+  const rows = await product.query('platform', text, [begun.map(({ id }) => id)])
+  const expected = begun.map(({ id, attempts }) => {
+    const isApproved = attempts.some(({ status }) => status === 'approved')
+    return `${id} ${isApproved ? 'active' : 'ended'}`
+  })
+  const found = rows.map((row) => `${row['first_payment_id']} ${row['status']}`)
+  assert.deepEqual(found.toSorted(), expected.toSorted())
 }
 
 /** One object a key; and beside each object, in its transaction, its audit record and its idempotency record. */

@@ -37,7 +37,13 @@ export type Call = {
   told: Told | undefined
 }
 
-type NewCharge = { amount: number; card: string; capture?: 'automatic' | 'manual' }
+type NewCharge = {
+  amount: number
+  card: string
+  capture?: 'automatic' | 'manual'
+  /** It begins an agreement. */
+  usage?: 'subscription'
+}
 
 export type Merchant = ReturnType<typeof retryingMerchant>
 export type MerchantKey = { merchant_id: string; secret_key: string }
