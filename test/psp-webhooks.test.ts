@@ -63,7 +63,8 @@ test('SEC-25: what is not signed by the PSP, now, over these bytes, is refused a
   const good = signatureOf(body)
   const seconds = Math.floor(Date.now() / 1000)
   const other = `${product.sandbox.api_url}/v1/psp_webhooks/con_0000000000aaaaaaaaaaaaaaaa`
-  const adyen = (await api.call<{ data: Connection[] }>('GET', '/v1/connections')).body.data.at(-1)!
+  const { data } = (await api.call<{ data: Connection[] }>('GET', '/v1/connections')).body
+  const adyen = data.find(({ psp }) => psp === 'adyen')!
   const elsewhere = `${product.sandbox.api_url}/v1/psp_webhooks/${adyen.id}`
   const refused = [
     await post(body, undefined),

@@ -147,7 +147,8 @@ function updateOf(entry: Change, before: ChangingCard, after: ChangingCard): que
     kind: asked.kind,
     before,
     after,
-    audit_id: newId('audit', entry.now.getTime()),
+    // Later than that of the change before, also within its millisecond: the newest is what the card is held against.
+    audit_id: newId('audit', after.updated_at.getTime()),
     event_id: newId('event', entry.now.getTime()),
     audit_reason: origin.note === null ? what : `${what}: ${origin.note}`,
     version: {
