@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 version=4.32.5
-examples=${1:-150}
+examples=${1:-175}
 seed=${SCHEMATHESIS_SEED:-1}
 venv=${SCHEMATHESIS_VENV:-$PWD/node_modules/.schemathesis-$version}
 start_seconds=120

@@ -17,8 +17,11 @@ import { takeChunk } from './import-work-queries.ts'
 import type { Fields } from './mappings/mapping.ts'
 
 export const chunkRows = 1_000
-/** So many rows are read and encrypted before others have their turn: a few milliseconds. */
-const turnRows = 25
+/**
+ * So many rows are read and encrypted before others have their turn: a millisecond. The chunk before is one of those,
+ * each of whose statements waits for the one before it to be answered.
+ */
+const turnRows = 10
 
 export type Verdict = 'created' | 'duplicate' | 'invalid'
 /** As it stands in the report: row, source id, verdict, card, fingerprint, code and field of what is wrong. */
