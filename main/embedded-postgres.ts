@@ -4,6 +4,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import net from 'node:net'
+import os from 'node:os'
 import path from 'node:path'
 import type { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -60,6 +61,13 @@ const socket_path_bytes_max = 103
 const log_bytes_max = 16 * 1024 * 1024
 const start_tries_max = 8
 
+/** An eighth of the memory there is, because the roles and the system's own cache live beside it; 2 GB at most. */
+function sharedBuffersMegabytes(): number {
+  const limit_bytes = process.constrainedMemory() || Number.POSITIVE_INFINITY
+  const eighth = Math.min(os.totalmem(), limit_bytes) / 8 / 1024 ** 2
+  return Math.round(Math.min(Math.max(eighth, 128), 2_048))
+}
+
 // What a kept promise rests on comes first; the sizes after it suit a machine of a few GB. No statement and
 // no parameter is ever logged: they hold ciphertext and personal data.
 const postgres_settings: Record<string, string> = {
@@ -78,7 +86,7 @@ const postgres_settings: Record<string, string> = {
   log_statement: 'none',
   log_line_prefix: '%m [%p] ',
   max_connections: '100',
-  shared_buffers: '256MB',
+  shared_buffers: `${sharedBuffersMegabytes()}MB`,
   wal_buffers: '16MB',
   min_wal_size: '512MB',
   max_wal_size: '4GB',
