@@ -35,6 +35,23 @@ async function countOf(table: 'cards' | 'idempotency_records', merchantOf: Card)
   return rows[0]!['n'] as number
 }
 
+test('a merchant that wants one card a number is told which it has, or gets it', async () => {
+  const own = await newMerchant(product)
+  const change = (duplicates: string) => own.call('PATCH', '/v1/card_policy', { body: { duplicates } })
+  const add = () => own.call<Card>('POST', '/v1/cards', { body: cardFields })
+  const first = await add()
+  assert.equal((await change('return_existing')).status, 200)
+  const again = await add()
+  assert.equal(again.status, 200)
+  assert.equal(again.body.id, first.body.id)
+  assert.equal((await change('reject')).status, 200)
+  const refused = await add()
+  assertProblem(refused, { status: 409, code: 'card_exists', param: 'number' })
+  assert.match(refused.text, new RegExp(first.body.id))
+  assert.equal((await change('allow')).status, 200)
+  assert.equal((await add()).status, 201)
+})
+
 test('a card is kept, told without its number, and read back the same', async () => {
   const body = {
     ...cardFields,

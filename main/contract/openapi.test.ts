@@ -133,6 +133,13 @@ test('every failure an operation declares is there under its status, as a proble
   }
 })
 
+test('every failure is declared by an operation that answers it', () => {
+  const declared = new Set(routes.flatMap((route) => route.failures))
+  const nowhere = Object.keys(failures).filter((code) => !declared.has(code as keyof typeof failures))
+  // A method that no operation has, has no place in the contract either.
+  assert.deepEqual(nowhere, ['method_not_allowed'])
+})
+
 test('nearly every field says what it is', (t) => {
   const silent: string[] = []
   let fields = 0

@@ -35,6 +35,7 @@ export function publicRoutes(cards: Cards, changes: CardChanges, versions: CardV
           access: { scope: 'cards:write' },
           failures: [
             'card_number_in_wrong_field',
+            'card_exists',
             'card_number_invalid',
             'card_expired',
             'cvc_invalid',
