@@ -31,6 +31,8 @@ export type Head = {
   sequence: bigint
   hash: Buffer
   target: string
+  /** Whether a part of that snapshot is sealed already, or all of it without its end having been seen. */
+  in_snapshot: boolean
   /** 0 where there is none yet. */
   last_checkpoint: bigint
   /** By the database's clock. */
@@ -54,6 +56,15 @@ const unsealed = `
     and not pg_visible_in_snapshot(transaction_id::text::xid8, chain.sealed_snapshot)
     and pg_visible_in_snapshot(transaction_id::text::xid8, chain.target)`
 
+/** As `unsealed`, and what the snapshot that is being sealed does not see. */
+const waiting = `
+  from audit_records where transaction_id >= pg_snapshot_xmin(chain.sealed_snapshot)::text::bigint
+    and not pg_visible_in_snapshot(transaction_id::text::xid8, chain.sealed_snapshot)
+    and (chain.last_transaction_id is null
+      or not pg_visible_in_snapshot(transaction_id::text::xid8, chain.target)
+      or (transaction_id, merchant_id, audit_id)
+        > (chain.last_transaction_id, chain.last_merchant_id, chain.last_audit_id))`
+
 const chainText = `
   with chain as materialized (
     select *, coalesce(sealing_snapshot, pg_current_snapshot()) as target,
@@ -70,6 +81,7 @@ export async function findUnsealed(
     name: `find_unsealed_${zone}`,
     text: `${chainText}
       select chain.sequence, chain.hash, chain.target::text as target,
+        chain.sealing_snapshot is not null as in_snapshot,
         coalesce((select sequence from audit_checkpoints order by sequence desc limit 1), 0) as last_checkpoint,
         now() as looked_at,
         record.*
@@ -89,7 +101,7 @@ export async function unsealedSeconds(database: Database, zone: string): Promise
     name: 'audit_unsealed_age',
     text: `${chainText}
       select greatest(extract(epoch from now() - record.at), 0)::float8 as seconds
-      from chain cross join lateral (select at ${unsealed} order by transaction_id limit 1) record`,
+      from chain cross join lateral (select at ${waiting} order by transaction_id limit 1) record`,
     values: [zone],
   })
   return rows[0]?.seconds ?? 0
@@ -97,7 +109,7 @@ export async function unsealedSeconds(database: Database, zone: string): Promise
 
 /**
  * Gives records their places, if the chain is still where it was read and the fence still ours.
- * @param isWhole whether these are the last ones of the snapshot.
+ * @param isWhole whether these are the last ones of the snapshot; it may have none left.
  * @returns false where it is not: then nothing was written.
  */
 export async function seal(
@@ -127,7 +139,7 @@ export async function seal(
         returning sequence
       ), sealed as (
         insert into audit_seals (first_sequence, merchant_ids, audit_ids, hashes)
-        select $4::bigint + 1, $6, $7, $8::bytea[] from chain
+        select $4::bigint + 1, $6, $7, $8::bytea[] from chain where cardinality($6::text[]) > 0
       )
       select sequence from chain`,
     values: [
@@ -139,7 +151,7 @@ export async function seal(
       records.map((record) => record.merchant_id),
       records.map((record) => record.audit_id),
       hashes,
-      hashes.at(-1),
+      hashes.at(-1) ?? head.hash,
       isWhole,
       head.target,
       last?.transaction_id,

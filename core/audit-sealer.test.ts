@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { firstHash, nextHash, openCheckpoint, recordColumns, recordText } from './audit-chain.ts'
 import { checkpointFileName, openCheckpointFile, parseSigned } from './audit-checkpoint-file.ts'
-import { holdLease, releaseLease } from './audit-seal-queries.ts'
+import { holdLease, releaseLease, unsealedSeconds } from './audit-seal-queries.ts'
 import { newId } from './ids.ts'
 import { registry } from './metrics.ts'
 import { testAudit, until } from './test-audit.ts'
@@ -102,6 +102,44 @@ test('more than a batch is sealed in order, every record once, by two sealers at
     [...new Set(sequences)].sort((a, b) => a - b),
   )
   assert.equal(sequences.at(-1), ids.length)
+})
+
+test('records that fill batches to the last place are sealed, and so are those after them', async () => {
+  const sealed = async () => (await sealedIds()).length
+  const age = () => unsealedSeconds(audit.postgres.open('coffer_vault_relay'), 'vault')
+  for (const count of [250, 500]) {
+    const before = await sealed()
+    await asMigrator(
+      `insert into audit_records (merchant_id, audit_id, actor, key_id, action, object_id, request_id, source_address, result)
+       select $1, 'aud_' || lpad(n::text, 26, '0'), 'ada', '', 'card.erase', '', '', '', 'done'
+       from generate_series(1, $2::int) n`,
+      [newId('merchant'), count],
+    )
+    const sealer = audit.startSealer()
+    await until(async () => (await sealed()) >= before + count)
+    await audit.write(await audit.connect(), merchant)
+    await until(async () => (await sealed()) === before + count + 1)
+    assert.equal(await age(), 0)
+    await sealer.stop()
+  }
+})
+
+test('the age of what is not sealed is told also while the sealer is in the middle of a snapshot', async () => {
+  const relay = audit.postgres.open('coffer_vault_relay')
+  const writer = await audit.connect()
+  const beginning = await audit.write(writer, merchant)
+  // As a sealer leaves it that ended between two batches.
+  await asMigrator(
+    `update audit_chains set sealing_snapshot = pg_current_snapshot(), (last_transaction_id, last_merchant_id, last_audit_id) =
+       (select transaction_id, merchant_id, audit_id from audit_records where audit_id = $1)`,
+    [beginning],
+  )
+  assert.equal(await unsealedSeconds(relay, 'vault'), 0)
+  await audit.write(writer, merchant)
+  await until(async () => (await unsealedSeconds(relay, 'vault')) > 0.01)
+  const sealer = audit.startSealer()
+  await until(async () => (await unsealedSeconds(relay, 'vault')) === 0)
+  await sealer.stop()
 })
 
 test('a sealer whose lease is lost seals nothing, and another goes on where it was', async () => {

@@ -68,7 +68,8 @@ export function startSealer(deps: {
   async function sealBatch(): Promise<{ head: queries.Head; isWhole: boolean } | undefined> {
     const { head, records } = await queries.findUnsealed(relayDatabase, zone, batchMax)
     const isWhole = records.length < batchMax
-    if (records.length === 0) return { head, isWhole }
+    // Where the batch before ended its snapshot to the record, that snapshot still has to be taken off.
+    if (records.length === 0 && !head.in_snapshot) return { head, isWhole }
     const hashes: Buffer[] = []
     for (const record of records) hashes.push(nextHash(hashes.at(-1) ?? head.hash, recordText(zone, record)))
     failpoint('core.audit.before_seal')
@@ -82,7 +83,7 @@ export function startSealer(deps: {
     }
     sealedTotal.inc({ zone }, records.length)
     const sequence = head.sequence + BigInt(records.length)
-    return { head: { ...head, sequence, hash: hashes.at(-1)! }, isWhole }
+    return { head: { ...head, sequence, hash: hashes.at(-1) ?? head.hash }, isWhole }
   }
 
   async function sealAll(): Promise<queries.Head | undefined> {
