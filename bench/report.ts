@@ -1,4 +1,5 @@
 import type { Gaps } from './arrivals.ts'
+import type { Backlog } from './backlog.ts'
 import type { LoadPart } from './load.ts'
 import type { ProcessMemory } from './measure.ts'
 import type { Costs, OpenPhase, Phase, Results, Soak, Yardsticks } from './results.ts'
@@ -30,6 +31,12 @@ export function renderReport(results: Results): string {
     '',
     'Yardsticks of the same run',
     table(yardstickRows(results.yardsticks)),
+    '',
+    'Behind at the end of the closed loop, s',
+    table([
+      ['', 'audit records not in the chain', 'events not in the log'],
+      ...results.backlogs.map(backlogRow),
+    ]),
     '',
     'Memory, MB',
     table([['process', 'now', 'peak'], ...results.memory.map(memoryRow)]),
@@ -201,6 +208,12 @@ function errorLines(results: Results): string[] {
   )
   return lines.length === 0 ? [] : ['', 'Errors', ...lines]
 }
+
+const backlogRow = ({ after, unsealed_seconds, outbox_seconds }: Backlog) => [
+  `  ${after}`,
+  unsealed_seconds.toFixed(1),
+  outbox_seconds.toFixed(1),
+]
 
 const DISTURBED_SHARE = 0.1
 

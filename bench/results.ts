@@ -1,3 +1,4 @@
+import type { Backlog } from './backlog.ts'
 import type { LoadPart, LoadResult } from './load.ts'
 import type { Machine } from './machine.ts'
 import type { ProcessMemory, Reading } from './measure.ts'
@@ -48,6 +49,8 @@ export type Results = {
   machine: Machine
   yardsticks: Yardsticks
   scenarios: Partial<Record<ScenarioName, ScenarioResult>>
+  /** After each closed loop. */
+  backlogs: Backlog[]
   soak?: Soak
   memory: ProcessMemory[]
   verdicts: Verdict[]

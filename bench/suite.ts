@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type pg from 'pg'
 import type { Gaps } from './arrivals.ts'
+import { readBacklog } from './backlog.ts'
 import type { Generator } from './generator.ts'
 import type { LoadJob } from './load.ts'
 import type { Machine } from './machine.ts'
@@ -36,7 +37,7 @@ export type Bench = {
   data_directory: string
 }
 
-export type Measured = Pick<Results, 'yardsticks' | 'scenarios' | 'soak' | 'memory'>
+export type Measured = Pick<Results, 'yardsticks' | 'scenarios' | 'backlogs' | 'soak' | 'memory'>
 
 const CARDS = 2_000
 const WARM_UP_MS = 3_000
@@ -60,6 +61,7 @@ export async function measureAll(bench: Bench): Promise<Measured> {
   const measured: Measured = {
     yardsticks: { fdatasync_ms: summarize(fdatasync_ms) },
     scenarios: {},
+    backlogs: [],
     memory: [],
   }
   if (options.yardsticks) {
@@ -81,6 +83,7 @@ export async function measureAll(bench: Bench): Promise<Measured> {
   for (const name of options.only) {
     begin(`${name}, closed loop, ${options.connections} connections`)
     const closed = await measurePhase(bench, phaseJob(bench, target, name, { kind: 'closed' }))
+    measured.backlogs.push(await readBacklog(product.sandbox.api_url, name))
     const measureOpen = async (gaps: Gaps) => {
       begin(`${name}, open loop, ${options.rates[name]}/s, ${gaps} gaps`)
       return measureOpenLoop(bench, phaseJob(bench, target, name, openPace(options.rates[name], gaps)))

@@ -1,3 +1,4 @@
+import type { Backlog } from './backlog.ts'
 import type { Phase, Results } from './results.ts'
 import type { ScenarioName } from './scenarios.ts'
 
@@ -18,6 +19,8 @@ const TOKENIZE: LatencyTarget = { rate_per_second: 1_000, own_ms_max: 10, disk_w
 const PAYMENT: LatencyTarget = { rate_per_second: 200, own_ms_max: 20, disk_waits: 5 }
 const RSS_MB_MAX = 350
 const SOAK_SECONDS = 300
+/** SEC-18: within this time a record has its place in the chain. */
+const UNSEALED_SECONDS_MAX = 1
 
 /** Sets what was measured against every target that this run can speak to. */
 export function judge(results: Unjudged): Verdict[] {
@@ -35,7 +38,7 @@ export function judge(results: Unjudged): Verdict[] {
     const title = `payment, own added time (${method})`
     verdicts.push(latencyVerdict(results, title, payment.even, own_ms.p99, PAYMENT))
   }
-  return [...verdicts, memoryVerdict(results)]
+  return [...verdicts, ...results.backlogs.map(sealingVerdict), memoryVerdict(results)]
 }
 
 function throughputVerdict({ options }: Unjudged, phase: Phase, target: number): Verdict {
@@ -65,6 +68,15 @@ function latencyVerdict(
     target: `≤ ${limit_ms.toFixed(1)}`,
     measured: (answered ? p99_ms.toFixed(1) : 'nothing') + errorNote(phase),
     met: rate === target.rate_per_second ? met : undefined,
+  }
+}
+
+function sealingVerdict({ after, unsealed_seconds }: Backlog): Verdict {
+  return {
+    what: `${after}, oldest audit record that is not in the chain at full load, s`,
+    target: `≤ ${UNSEALED_SECONDS_MAX}`,
+    measured: unsealed_seconds.toFixed(1),
+    met: unsealed_seconds <= UNSEALED_SECONDS_MAX,
   }
 }
 
