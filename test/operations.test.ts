@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, suite, test } from 'node:test'
+import { newId } from '@coffer/core/ids.ts'
 import type { Operation, Payment } from '@coffer/platform/payments/schemas.ts'
 import {
   assertProblem,
@@ -221,7 +222,7 @@ test('I10: the payment of another merchant is answered exactly as one that does 
   for (const kind of ['capture', 'cancel', 'refunds'] as const) {
     const foreign = await operate(payment, kind, {}, randomUUID(), other)
     assertProblem(foreign, { status: 404, code: 'not_found' })
-    const unknown = await operate({ id: payment.id.replace(/.$/, '0') }, kind, {}, randomUUID(), other)
+    const unknown = await operate({ id: newId('payment') }, kind, {}, randomUUID(), other)
     assert.deepEqual(withoutRequestId(foreign), withoutRequestId(unknown))
   }
   assertProblem(await other.call('GET', `/v1/payments/${payment.id}/refunds`), {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
+import { newId } from '@coffer/core/ids.ts'
 import type { Operation, Payment } from '@coffer/platform/payments/schemas.ts'
 import { type Api, assertProblem, firstApi, newMerchant, queryDatabase, simulatorOf } from './support/api.ts'
 import { madeUpNumber } from './support/card-numbers.ts'
@@ -111,7 +112,7 @@ test('a refund that has stayed unknown shows as parked, in the metric too, until
     reason: 'seen in the dashboard',
     psp_reference: 're_seen',
   }
-  const unknownOperation = { ...body, operation: id.replace(/.$/, '0') }
+  const unknownOperation = { ...body, operation: newId('operation') }
   assertProblem(await resolve(payment, unknownOperation), {
     status: 404,
     code: 'not_found',
