@@ -2,7 +2,7 @@ import type { Caller } from '@coffer/core/caller.ts'
 import type { StoredCredential } from '@coffer/core/connector.ts'
 import { completeRaced } from '@coffer/core/group-commit.ts'
 import { newId } from '@coffer/core/ids.ts'
-import type { Database, Statement } from '@coffer/core/postgres.ts'
+import { CommitUnknown, type Database, type Statement } from '@coffer/core/postgres.ts'
 import { columnsOf, inKeyOrder, jsonOrNull, merchantsOf } from '@coffer/core/rows.ts'
 import type { PaymentConsent } from '../agreements/consent.ts'
 import { beginStatements, settleStatements } from '../agreements/settle-queries.ts'
@@ -13,7 +13,12 @@ import type { Earlier } from './answers.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
 import { type BegunRow, type NextAttempt, nextAttemptStatement } from './next-attempt-queries.ts'
 import type { Payment } from './schemas.ts'
-import { type SettlementUpdate, settleStatement, settleTogether } from './settlement-queries.ts'
+import {
+  type SettlementUpdate,
+  settleStatement,
+  settleTogether,
+  tellLateStatement,
+} from './settlement-queries.ts'
 
 export type IntentInsert = Caller & {
   plan: AttemptPlan
@@ -305,15 +310,34 @@ export function writePayments(database: Database, writes: PaymentWrite[]): Promi
     const settledTogether = together.size > 0 ? (rows.shift() ?? []) : []
     const nextOf = (write: PaymentWrite) =>
       (together.has(write.entry as SettlementUpdate) ? settledTogether.shift() : rows.shift()![0])!
-    return [
-      ...(await intentsWritten(database, intents, inserted)),
-      ...others.map((write): PaymentWritten => {
-        const row = nextOf(write)
-        return write.kind === 'next_attempt'
-          ? { kind: 'next_attempt', begun: row }
-          : { kind: 'settlement', applied: row.changed }
-      }),
-    ]
+    const written = others.map((write): PaymentWritten => {
+      const row = nextOf(write)
+      return write.kind === 'next_attempt'
+        ? { kind: 'next_attempt', begun: row }
+        : { kind: 'settlement', applied: row.changed }
+    })
+    await tellLate(database, others, written)
+    return [...(await intentsWritten(database, intents, inserted)), ...written]
+  })
+}
+
+/**
+ * Tells of the successes that came too late. Dying before it is as if the success had come to nobody.
+ * @throws CommitUnknown where that fails: the batch is committed.
+ */
+async function tellLate(
+  database: Database,
+  writes: PaymentWrite[],
+  written: PaymentWritten[],
+): Promise<void> {
+  const late = writes.flatMap((write, index) => {
+    const outcome = written[index]!
+    const isLate = outcome.kind === 'settlement' && !outcome.applied && write.kind === 'settlement'
+    return isLate && write.entry.settlement.attempt_state === 'approved' ? [write.entry] : []
+  })
+  if (late.length === 0) return
+  await database.commit(merchantsOf(late), tellLateStatement(late)).catch((error: unknown) => {
+    throw new CommitUnknown(error)
   })
 }
 

@@ -46,8 +46,7 @@ export function settleTogether(entries: readonly SettlementUpdate[]): Set<Settle
 
 /**
  * Settles attempts by compare-and-set: only while one is still open it changes, and with it its payment, the
- * entries of what moved, the event and the waiting answer. A success that comes after the attempt was closed
- * otherwise is not applied but told, as `payment.late_success`.
+ * entries of what moved, the event and the waiting answer.
  */
 const settleText = (declines: boolean) => `
   with input as materialized (
@@ -83,12 +82,6 @@ const settleText = (declines: boolean) => `
   ), told as (
     insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
     select event_id, merchant_id, event_type, payment_id, response_body::json, at from ended
-    union all
-    select event_id, merchant_id, 'payment.late_success', payment_id, response_body::json, at from input
-    where state = 'approved' and place not in (select place from changed) and exists (
-      select from attempts
-      where attempts.merchant_id = input.merchant_id and attempts.payment_id = input.payment_id
-        and attempts.attempt_id = input.attempt_id and attempts.state <> all ('{approved,action_required}'))
   ), answered as (
     update idempotency_records record set response_status = ended.response_status, response_body = ended.response_body
     from ended
@@ -140,6 +133,32 @@ export function settleStatement(
     joins: 'by_key',
     text: texts[name],
     values: declines ? [...values, ...governedValues(first!)] : values,
+  }
+}
+
+/**
+ * Tells of successes that were not applied as `payment.late_success`, where the attempt was closed as something else. It
+ * is a statement of its own, after the settlement: that one still sees as open what another closes at the same time.
+ */
+export function tellLateStatement(entries: readonly SettlementUpdate[]): Statement {
+  return {
+    name: 'tell_late_successes',
+    text: `insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
+           select event_id, input.merchant_id, 'payment.late_success', input.payment_id, data, at
+           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[], $6::timestamptz[])
+             as input (merchant_id, payment_id, attempt_id, event_id, data, at)
+           cross join lateral (
+             select from attempts
+             where attempts.merchant_id = input.merchant_id and attempts.payment_id = input.payment_id
+               and attempts.attempt_id = input.attempt_id and state <> all ($7)
+             limit 1) closed`,
+    values: [
+      ...columnsOf(entries, ['merchant_id', 'payment_id', 'attempt_id']),
+      entries.map(() => newId('event')),
+      ...columnsOf(entries, ['response_body']),
+      entries.map(({ payment }) => payment.updated_at),
+      [...openStates, 'approved', 'action_required'],
+    ],
   }
 }
 

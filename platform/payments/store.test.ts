@@ -5,6 +5,7 @@ import { newId } from '@coffer/core/ids.ts'
 import { money } from '@coffer/core/money.ts'
 import fc from 'fast-check'
 import { startTestPostgres } from '../../test/support/postgres.ts'
+import { eventually } from '../../test/support/product.ts'
 import type { AttemptPlan } from './attempt.ts'
 import { filterOf } from './list-filter.ts'
 import { type Ending, httpStatusOf, openStates, settlementOf } from './machine.ts'
@@ -16,6 +17,8 @@ import { chargedCard, intentOf, newPlan } from './test-attempts.ts'
 const postgres = await startTestPostgres({ after })
 const database = postgres.open('coffer_platform_service')
 const store = createPaymentStore(database)
+// Another process on the same database: it shares nothing with the first but the rows.
+const beside = createPaymentStore(postgres.open('coffer_platform_service'))
 
 const asSuperuser = (text: string, values: unknown[] = []) =>
   postgres.query('postgres', text, values, 'platform')
@@ -55,11 +58,16 @@ async function started(plan: AttemptPlan = newPlan()): Promise<AttemptPlan> {
 }
 
 /** Settles as the answer (which holds the key) or the resolver (which does not) would. */
-async function settle(plan: AttemptPlan, ending: Ending, by: 'answer' | 'resolver' = 'answer') {
+async function settle(
+  plan: AttemptPlan,
+  ending: Ending,
+  by: 'answer' | 'resolver' = 'answer',
+  through = store,
+): Promise<boolean> {
   const payment = (await store.get(plan.merchant_id, plan.payment_id))!
   const settlement = settlementOf(ending)
   const settled = settledPayment(payment, ending, new Date())
-  return store.settle({
+  return through.settle({
     ...plan,
     settlement,
     payment: settled,
@@ -196,6 +204,29 @@ test('whoever settles first decides, whatever comes in which order; a late succe
     }),
     { numRuns: 60 },
   )
+})
+
+test('of two processes that settle at once one does, and only a success that was not the result is told as late', async () => {
+  for (const other of [approved, notSent])
+    for (let round = 0; round < 4; round++) {
+      const plan = await started()
+      // Both look at the attempt while it is open, and wait for its row.
+      let both: Promise<boolean>[] = []
+      await database.transaction([plan.merchant_id], async (query) => {
+        const text = 'select from attempts where attempt_id = $1 and merchant_id = $2 for update'
+        await query({ name: 'hold_attempt', text, values: [plan.attempt_id, plan.merchant_id] })
+        both = [settle(plan, approved), settle(plan, other, 'resolver', beside)]
+        await eventually(async () => {
+          const [row] = await asSuperuser('select count(*)::int as n from pg_locks where not granted')
+          return row!['n'] === 2
+        })
+      })
+      const [first, second] = await Promise.all(both)
+      assert.equal(Number(first) + Number(second), 1)
+      const result: Ending = first ? approved : other
+      const late: string[] = result === approved ? [] : ['payment.late_success']
+      assert.deepEqual(await told(plan), ['payment.created', settlementOf(result).event_type, ...late])
+    }
 })
 
 test('settlements that share a transaction each do what they would alone, and one of two of an attempt counts', async () => {
