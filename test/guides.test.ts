@@ -27,7 +27,7 @@ const printed: Record<string, RegExp[]> = {
   ],
   'docs/agreements.md': [
     /^$/,
-    /^\[ 'active', '\w+', '?\w+'? \]\n$/,
+    /^\[ 'active', 'MCC\w+', '[\w-]{22}' \]\n$/,
     /^\[ 'captured', 'subscription' \]\n$/,
     /^\[ 'ended', 'ended_by_merchant' \]\n$/,
   ],

@@ -58,7 +58,7 @@ test('a card goes in with its number and comes out without', async () => {
     { merchant, key: '"k"' },
   )
   assert.equal(created.status, 201)
-  assert.doesNotMatch(created.text, /4242424242424242|737/)
+  assert.doesNotMatch(created.text, /4242424242424242|(?<![.\w])737(?!\w)/)
   const read = await call(`/v1/cards/${created.body.id}`, undefined, { merchant, method: 'GET' })
   assert.deepEqual([read.status, read.body], [200, created.body])
   const again = await call(
