@@ -79,6 +79,7 @@ test('SEC-16: no token but a good one of this issuer, for us, of now, lets anybo
 })
 
 test('the issuer is not asked for keys again and again, and not at all for tokens of others', async () => {
+  const people = createPeople(settings)
   await people.verify(await provider.sign())
   const before = provider.keys_asked()
   const strangers = Array.from({ length: 20 }, (_none, place) => provider.sign({}, { kid: `key-${place}` }))

@@ -29,7 +29,7 @@ function jobFor(target: LoadJob['target'], rest: Partial<LoadJob>): LoadJob {
     connections: 4,
     pace: { kind: 'closed' },
     warm_up_ms: 50,
-    window_ms: 200,
+    window_ms: 1_000,
     ...rest,
   }
 }

@@ -101,7 +101,8 @@ test('F-04: a connection lost under a commit is unknown, under a read just unava
   const sleep: Statement = { name: 'test_sleep', text: 'select pg_sleep(60)', values: [] }
   const kill = async () => {
     const pid = await backendThat(`query like '%pg_sleep%'`)
-    await postgres.query('postgres', 'select pg_terminate_backend($1)', [pid])
+    // It waits for the end, so that the next one does not find this one again.
+    await postgres.query('postgres', 'select pg_terminate_backend($1, 30000)', [pid])
   }
   const [committed] = await Promise.allSettled([service.commit([], sleep), kill()])
   assert.ok(committed.status === 'rejected' && committed.reason instanceof CommitUnknown)

@@ -46,7 +46,7 @@ await mount(
         },
         async (request, reply) => {
           reply.header('connection', 'close')
-          const end = takeTime(request.raw, { idle_ms: 300, total_ms: 2_500 })
+          const end = takeTime(request.raw, { idle_ms: 1_000, total_ms: 4_000 })
           try {
             for await (const _piece of request.body as AsyncIterable<Buffer>) {
             }

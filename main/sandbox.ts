@@ -119,7 +119,26 @@ async function serveRoles(
   options: SandboxOptions,
   log: Log,
 ): Promise<Serving> {
-  const internal = { host: '127.0.0.1', port: await freePort() }
+  for (let tries = 1; ; tries++) {
+    const internal = { host: '127.0.0.1', port: await freePort() }
+    try {
+      return await serveRolesAt(internal, directory, postgres, secrets, options, log)
+    } catch (error) {
+      // Somebody else was quicker to take a port that was free.
+      const { code, port } = error as { code?: string; port?: number }
+      if (code !== 'EADDRINUSE' || port !== internal.port || tries === 3) throw error
+    }
+  }
+}
+
+function serveRolesAt(
+  internal: { host: string; port: number },
+  directory: DataDirectory,
+  postgres: EmbeddedPostgres,
+  secrets: SandboxSecrets,
+  options: SandboxOptions,
+  log: Log,
+): Promise<Serving> {
   const internalUrl = `http://${internal.host}:${internal.port}`
   const environment = {
     COFFER_MODE: 'sandbox',

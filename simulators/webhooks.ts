@@ -92,12 +92,12 @@ export function createWebhooks(
   let timer: NodeJS.Timeout | undefined
   let sending: Promise<void> | undefined
 
-  function add(notice: Notice) {
+  function add(notice: Notice, at_ms: number) {
     if (waiting.size >= waitingMax) {
       waiting.delete(waiting.keys().next().value!)
       log?.warn({ count: waitingMax }, 'dropped the oldest of too many waiting webhooks')
     }
-    const due_ms = Math.max(notice.not_before_ms ?? 0, now_ms() + settings.delay_ms)
+    const due_ms = Math.max(notice.not_before_ms ?? 0, at_ms + settings.delay_ms)
     waiting.set(notice.id, { ...notice, tries: 0, due_ms })
   }
 
@@ -172,12 +172,14 @@ export function createWebhooks(
     isWanted: () => settings.url !== null,
     send(notices) {
       if (notices.length === 0) return
-      for (const notice of notices) add(notice)
+      // At one time, so that those of one change are due together.
+      const at_ms = now_ms()
+      for (const notice of notices) add(notice, at_ms)
       wake()
     },
     takeUp({ webhooks, notices, notices_ended }) {
       if (webhooks) settings = webhooks
-      for (const notice of notices ?? []) add(notice)
+      for (const notice of notices ?? []) add(notice, now_ms())
       for (const id of notices_ended ?? []) waiting.delete(id)
     },
     start(appendToJournal) {

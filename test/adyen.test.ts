@@ -65,7 +65,7 @@ const faults = [
 ]
 await fetch(`${simulator}/_sim/faults`, { method: 'PUT', body: JSON.stringify({ faults }) })
 
-suite('Adyen', { concurrency: true, timeout: 20_000 }, () => {
+suite('Adyen', { concurrency: true }, () => {
   test('a payment is captured with its authorization, as Adyen was asked to', async () => {
     const { status, body, text } = await pay({ reference: 'order 17' })
     assert.deepEqual([status, body.status, body.amount_captured], [201, 'captured', 1000], text)

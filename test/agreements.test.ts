@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import type { Agreement } from '@coffer/platform/agreements/schemas.ts'
-import { assertProblem, newMerchant, type Page } from './support/api.ts'
+import { accountName, assertProblem, newMerchant, type Page } from './support/api.ts'
 import { eventually, startProduct } from './support/product.ts'
 
 const product = await startProduct({ after })
@@ -14,7 +14,7 @@ const { body: connections } = await merchant.call<Page<{ id: string; base_url: s
 )
 const [first] = connections.data
 /** An account of the simulator's that may tell the network's identifiers of earlier payments. */
-const secret = `sk_test_mit${randomUUID().replaceAll('-', '')}_1`
+const secret = `sk_test_mit${accountName()}_1`
 const second = await merchant.call<{ id: string }>('POST', '/v1/connections', {
   body: {
     ...{ psp: 'stripe', name: randomUUID(), base_url: first!.base_url, secret },

@@ -119,7 +119,10 @@ test('each row becomes one payment or is refused by itself, and the same request
   const other = await send(`${body}\n${line('z')}`, { key })
   assertProblem(other, { status: 422, code: 'idempotency_key_reused', param: 'Idempotency-Key' })
   assert.equal((await api.call<Page<Batch>>('GET', '/v1/payment_batches')).body.data.length, 1)
-  const types = (await api.events()).filter(({ object_id }) => object_id === done.id).map(({ type }) => type)
+  const types = await eventually(async () => {
+    const told = (await api.events()).filter(({ object_id }) => object_id === done.id)
+    return told.length > 1 && told.map(({ type }) => type)
+  })
   assert.deepEqual(types, ['payment_batch.created', 'payment_batch.completed'])
 })
 

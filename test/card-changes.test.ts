@@ -18,7 +18,7 @@ import { eventually, startProduct } from './support/product.ts'
 
 const product = await startProduct(
   { after },
-  { environment: { PSP_DEADLINE_MS: '1000', ANSWER_DEADLINE_MS: '3000' } },
+  { environment: { PSP_DEADLINE_MS: '2500', ANSWER_DEADLINE_MS: '6000' } },
 )
 const simulator = simulatorOf(product)
 const api = await newMerchant(product, { connection: true })

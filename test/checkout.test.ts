@@ -56,7 +56,7 @@ const control = async (method: string, path: string, body: object) => {
 }
 const addFault = (fault: object) => control('PUT', '/_sim/faults', fault)
 
-suite('Checkout.com', { concurrency: true, timeout: 20_000 }, () => {
+suite('Checkout.com', { concurrency: true }, () => {
   test('a payment is captured once Checkout.com shows that it has captured it', async () => {
     const { status, body } = await pay()
     assert.deepEqual([status, body.status], [202, 'processing'])

@@ -89,7 +89,10 @@ test("Stripe's export becomes cards that can be charged, and every row is accoun
   assert.equal(found.body.data[0]!.card, lines[2]!['card'])
   const payment = await api.createPayment({ card: card.id })
   assert.equal(payment.body.status, 'captured', payment.text)
-  const types = (await api.events()).filter(({ object_id }) => object_id === made.id).map(({ type }) => type)
+  const types = await eventually(async () => {
+    const told = (await api.events()).filter(({ object_id }) => object_id === made.id)
+    return told.length > 1 && told.map(({ type }) => type)
+  })
   assert.deepEqual(types, ['import.progress', 'import.completed'])
 })
 

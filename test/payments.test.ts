@@ -263,7 +263,7 @@ test('a hundred requests with one key at once charge once', async () => {
 test('while the first request of a key runs, another with it is told to come again', async () => {
   const number = goodNumbers.discover
   const slow = await api.card(number)
-  await simulator.faults({ kind: 'slow', delay_ms: 1_000, match: { card_last4: number.slice(-4) } })
+  await simulator.faults({ kind: 'slow', delay_ms: 3_000, match: { card_last4: number.slice(-4) } })
   const key = randomUUID()
   const before = (await simulator.ledger()).length
   const first = api.createPayment({ card: slow.id }, key)

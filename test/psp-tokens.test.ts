@@ -8,19 +8,18 @@ import { after, test } from 'node:test'
 import type { Payment } from '@coffer/platform/payments/schemas.ts'
 import type { PspToken } from '@coffer/platform/psp-tokens/schemas.ts'
 import type { LedgerRow } from '@coffer/simulators/control.ts'
-import { type Api, apiOf, assertProblem, newMerchant } from './support/api.ts'
+import { type Api, accountName, apiOf, assertProblem, newMerchant } from './support/api.ts'
 import { goodNumbers } from './support/card-numbers.ts'
 import { eventually, startProduct } from './support/product.ts'
 
-const environment = { PSP_DEADLINE_MS: '1500', ANSWER_DEADLINE_MS: '2000' }
+const environment = { PSP_DEADLINE_MS: '1500', ANSWER_DEADLINE_MS: '6000' }
 const product = await startProduct({ after }, { environment })
 const { simulators } = product.sandbox
 
 type Account = { id: string; secret: string }
 
 async function connect(api: Api, psp: string, settings: Record<string, string> = {}): Promise<Account> {
-  const account = randomUUID().replaceAll('-', '')
-  const secret = psp === 'adyen' ? `AQE${account}_1` : `sk_test_${account}_1`
+  const secret = `${psp === 'adyen' ? 'AQE' : 'sk_test_'}${accountName()}_1`
   const body = { psp, name: randomUUID(), base_url: simulators[psp], secret, settings }
   const answer = await api.call<{ id: string }>('POST', '/v1/connections', { body })
   assert.equal(answer.status, 201, answer.text)

@@ -72,7 +72,8 @@ test('SEC-25: what is not signed by the PSP, now, over these bytes, is refused a
     await post('', good),
     await post(body, signatureOf(body, { secret: 'whsec_of_another' })),
     await post(body, signatureOf(body, { timestamp: seconds - 301 })),
-    await post(body, signatureOf(body, { timestamp: seconds + 301 })),
+    // Far enough ahead to be so still when it arrives.
+    await post(body, signatureOf(body, { timestamp: seconds + 900 })),
     await post(JSON.stringify(JSON.parse(body), null, 2), good),
     await post(body.replace('payout.paid', 'payout.fail'), good),
     await post(body, good, other),
@@ -102,7 +103,7 @@ test('a notice is taken once, its card numbers are not kept, and what is not und
   assert.equal((await post(unreadable, signatureOf(unreadable))).status, 200)
   const all = await eventually(async () => {
     const found = await listed('&status=carried_out')
-    return found.length === 3 && found
+    return found.length >= 3 && found
   })
   assert.deepEqual(
     all.map(({ type, result, payment }) => [type, result, payment]),
@@ -198,7 +199,10 @@ test('a payment without an answer is settled by webhook, out of order and more t
     [['succeeded', true]],
   )
   await eventually(async () => (await listed('&status=received')).length === 0)
-  const types = (await api.events()).filter(({ object_id }) => object_id === made.id).map(({ type }) => type)
+  const types = await eventually(async () => {
+    const told = (await api.events()).filter(({ object_id }) => object_id === made.id).map(({ type }) => type)
+    return told.includes('payment.refund_failed') && told
+  })
   for (const once of ['payment.captured', 'payment.refund_failed'])
     assert.equal(types.filter((type) => type === once).length, 1, `${once}: ${types}`)
   assert.equal(types.includes('payment.late_success'), false)

@@ -10,7 +10,7 @@ import { eventually, startProduct } from './support/product.ts'
 
 const product = await startProduct(
   { after },
-  { environment: { PSP_DEADLINE_MS: '400', ANSWER_DEADLINE_MS: '1500' } },
+  { environment: { PSP_DEADLINE_MS: '1500', ANSWER_DEADLINE_MS: '4000' } },
 )
 const simulator = simulatorOf(product)
 const api = firstApi(product)
@@ -91,6 +91,7 @@ test('resolved as failed it has moved nothing; of many who resolve it at once on
 })
 
 test('a refund that has stayed unknown shows as parked, in the metric too, until it is resolved', async () => {
+  await simulator.noFaults()
   const number = madeUpNumber()
   const { body: payment } = await api.createPayment({ card: (await api.card(number)).id })
   const match = { path: '/v1/refunds*', card_last4: number.slice(-4) }

@@ -14,7 +14,7 @@ import { eventually, startProduct } from './support/product.ts'
 const product = await startProduct(
   { after },
   {
-    environment: { PSP_DEADLINE_MS: '700', ANSWER_DEADLINE_MS: '1500', CIRCUIT_RETRY_AFTER_MS: '600' },
+    environment: { PSP_DEADLINE_MS: '700', ANSWER_DEADLINE_MS: '1500', CIRCUIT_RETRY_AFTER_MS: '3000' },
   },
 )
 const simulator = simulatorOf(product)

@@ -7,7 +7,7 @@ import { processesIn } from '../support/processes.ts'
 import { eventually, startProduct, temporaryFolder } from '../support/product.ts'
 import { failoverPlaces } from './crash-matrix.ts'
 
-const deadlines = { PSP_DEADLINE_MS: '500', ANSWER_DEADLINE_MS: '1000' }
+const deadlines = { PSP_DEADLINE_MS: '2000', ANSWER_DEADLINE_MS: '4000' }
 
 async function useTwoConnections(api: Api, base_url: string): Promise<void> {
   const body = {

@@ -46,7 +46,7 @@ const requestOf = (key: string) => ({
   method: 'POST',
   url: `${psp.url}/${key}`,
   body: '{"number":"{{card.number}}"}',
-  timeout_ms: 1_000,
+  timeout_ms: 5_000,
 })
 const arrived = (key: string) => psp.seen.filter((seen) => seen.url === `/${key}`).length
 

@@ -17,6 +17,12 @@ import { assertInContract } from './contract.ts'
 import { type Login, quietLog } from './postgres.ts'
 import { eventually, type Product } from './product.ts'
 
+/** Of letters alone, because digits among them might be a card number by chance. */
+export const accountName = () =>
+  randomUUID()
+    .replaceAll('-', '')
+    .replaceAll(/\d/g, (digit) => 'ghijklmnop'[Number(digit)]!)
+
 export type Answer<Body> = { status: number; headers: Headers; text: string; body: Body }
 
 export type CallOptions = {

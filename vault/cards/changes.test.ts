@@ -297,5 +297,6 @@ test('SEC-02: a CVC that is collected again serves one attempt and is written no
   await changes.collectCvc(caller, amex.id, '9173', null)
   assert.equal((await rows('audit_records')).filter((row) => row['action'] === 'card.collect_cvc').length, 2)
   for (const table of ['audit_records', 'outbox', 'idempotency_records'])
-    assert.doesNotMatch(JSON.stringify(await rows(table)), /"91[789]|9173/)
+    for (const { transaction_id: _id, position: _position, ...row } of await rows(table))
+      assert.doesNotMatch(JSON.stringify(row), /"(91[789]|9173)\\?"/)
 })

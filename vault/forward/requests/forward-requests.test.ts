@@ -58,7 +58,7 @@ test('a request arrives filled in, its answer comes back, and its record and aud
     ended.map((row) => [row['object_id'], row['actor'], row['reason'], row['result']]),
     [[card.id, 'ada', forward.id, 'answered 200']],
   )
-  assert.doesNotMatch(JSON.stringify(await records()), /4242|(?<![.\w])737(?!\w)|ch_1/)
+  assert.doesNotMatch(JSON.stringify(await records()), /4242[ -]?4242|(?<![.\w])737(?!\w)|ch_1/)
 })
 
 test('I2: of fifty with one key at the same time one is sent, and later ones are told of it', async (t) => {
@@ -237,7 +237,7 @@ test('dry_run sends nothing, writes nothing, and shows what would be sent withou
   )
   assert.equal(shown.request.body, '{"n":"[card.number]","c":"[card.cvc]","who":"[card.cardholder_name]"}')
   assert.deepEqual([shown.allowed_by.origin, shown.allowed_by.path_prefix], [psp.url, '/'])
-  assert.doesNotMatch(JSON.stringify(shown), new RegExp(`${number}|(?<![.\\w])737(?!\\w)|${card.last4}`))
+  assert.doesNotMatch(JSON.stringify(shown), new RegExp(`${number}|(?<![.\\w])(737|${card.last4})(?!\\w)`))
   assert.equal(vault.cvcLeases.take(place, 'another'), '737')
   await assert.rejects(forwards.dryRun(caller, { ...wanted, body: '{{card.none}}' }), {
     code: 'mark_invalid',
@@ -249,9 +249,9 @@ test('dry_run sends nothing, writes nothing, and shows what would be sent withou
 test('a record without an end is in use until its time is over, and unknown from then on', async (t) => {
   const psp = await startDestination(t, never)
   const { send, caller, records } = await prepare(psp.url)
-  const first = send({ timeout_ms: 1_000 }, 'key-1')
+  const first = send({ timeout_ms: 10_000 }, 'key-1')
   await psp.arrived
-  await assert.rejects(send({ timeout_ms: 1_000 }, 'key-1'), { code: 'idempotency_key_in_use' })
+  await assert.rejects(send({ timeout_ms: 10_000 }, 'key-1'), { code: 'idempotency_key_in_use' })
   const id = (await records())[0]!['forward_id'] as string
   const running = await forwards.get(caller.merchant_id, id)
   assert.deepEqual([running.outcome, running.sent, running.ended_at], ['running', true, null])
@@ -260,7 +260,7 @@ test('a record without an end is in use until its time is over, and unknown from
     `update forward_requests set deadline_at = now() - interval '1 second' where forward_id = $1`,
     [id],
   )
-  const { forward } = await send({ timeout_ms: 1_000 }, 'key-1')
+  const { forward } = await send({ timeout_ms: 10_000 }, 'key-1')
   assert.deepEqual([forward.id, forward.outcome, forward.failure!.code], [id, 'unknown', 'no_answer'])
   assert.equal((await first).forward.outcome, 'unknown')
   assert.equal(psp.seen.length, 1)
