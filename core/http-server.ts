@@ -15,6 +15,7 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import { serializerFor } from './answer-serializers.ts'
+import { refuseCardNumberIn } from './card-number-detector.ts'
 import { Failure, type FailureCode, problemOf } from './errors.ts'
 import { newId } from './ids.ts'
 import type { Log } from './log.ts'
@@ -157,6 +158,8 @@ export function createServer(log: Log, options: ServerOptions): Server {
     if (route.config.failures === undefined)
       throw new Error(`${name} declares no failures: list what it can answer, [] for nothing of its own`)
     route.config.answerable = new Set(failuresOf(route))
+    if (route.schema.querystring !== undefined)
+      route.preHandler = [refuseCardNumbersInQuery, ...[route.preHandler ?? []].flat()]
     const pattern = new RegExp(`^${route.url.replaceAll(/:[a-z_]+/g, '[^/]+')}$`)
     paths.push({ pattern, methods: [route.method].flat() })
   })
@@ -209,6 +212,13 @@ export function createServer(log: Log, options: ServerOptions): Server {
     return sendFailure(answered, undeclared, request, reply, log)
   })
   return server
+}
+
+/** A query stands in the logs of whatever passes it on: who asks by a number is told so, not that nothing is found. */
+function refuseCardNumbersInQuery(request: FastifyRequest, _reply: FastifyReply, done: () => void): void {
+  for (const [name, value] of Object.entries(request.query as Record<string, unknown>))
+    if (typeof value === 'string') refuseCardNumberIn(name, value)
+  done()
 }
 
 /** Adds a zone's routes behind its own token check; sharing a listener changes nothing for them. */

@@ -42,7 +42,7 @@ test('a write, a schema and an idempotency key each add their own', () => {
     'unsupported_media_type',
     'outcome_unknown',
   ])
-  assert.deepEqual(added({ querystring: body }), ['invalid_request'])
+  assert.deepEqual(added({ querystring: body }), ['invalid_request', 'card_number_in_wrong_field'])
   assert.deepEqual(added({ headers: Type.Object({ 'idempotency-key': idempotencyKeyHeader }) }), [
     'invalid_request',
     'card_number_in_wrong_field',

@@ -37,6 +37,7 @@ export function failuresOf(route: FallibleRoute): FailureCode[] {
   if (!isRead) add(withBody)
   if ([body, params, querystring, headers].some((schema) => schema !== undefined)) add(['invalid_request'])
   if (params !== undefined) add(['route_not_found'])
+  if (querystring !== undefined) add(['card_number_in_wrong_field'])
   if (takesIdempotencyKey(headers)) add(withIdempotencyKey)
   if (!isOpen && !isRead) add(['outcome_unknown'])
   return (Object.keys(failures) as FailureCode[]).filter((code) => found.has(code))

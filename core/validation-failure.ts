@@ -1,6 +1,7 @@
 /** What a schema's validator finds in a request, as the failure that is answered. */
 import type { FastifyError } from 'fastify'
 import { Failure } from './errors.ts'
+import { wordsOf } from './pattern-words.ts'
 
 type ValidationProblem = NonNullable<FastifyError['validation']>[number]
 
@@ -21,7 +22,8 @@ export function validationFailure(problems: readonly ValidationProblem[], contex
   // and that not where somebody put a card number for a name.
   const param = shownName(names)
   const place = `${partNames.get(context) ?? context}${param === '' ? '' : ` ${param}`}`
-  const detail = `${place}: ${allowedBy(problems) ?? problem.message ?? 'is not valid'}`
+  const wanted = allowedBy(problems) ?? patternIn(problem) ?? problem.message ?? 'is not valid'
+  const detail = `${place}: ${wanted}`
   return new Failure('invalid_request', param === '' ? { detail } : { detail, param })
 }
 
@@ -39,6 +41,10 @@ function allowedBy(problems: readonly ValidationProblem[]): string | undefined {
         ? constants.map((each) => each.params['allowedValue'])
         : undefined
   return values && `must be ${values.length > 1 ? 'one of ' : ''}${values.map(String).join(', ')}`
+}
+
+function patternIn({ keyword, params }: ValidationProblem): string | undefined {
+  return keyword === 'pattern' ? wordsOf(String(params['pattern'])) : undefined
 }
 
 /** JSON pointer, RFC 6901. */

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { failures } from '@coffer/core/errors.ts'
 import { scopes } from '@coffer/core/http-server.ts'
+import { wordsOf } from '@coffer/core/pattern-words.ts'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { assertValid } from '../../test/support/contract.ts'
 import { declaredRoutes, type JsonSchema } from './declared-routes.ts'
@@ -65,6 +66,16 @@ test('every operation has a name of its own, a summary, a tag that is listed and
       name,
     )
   }
+})
+
+test('what a text has to look like can be told in words, wherever it is said', () => {
+  const wordless = new Set<string>()
+  JSON.stringify(document, (_name, value: unknown) => {
+    const pattern = (value as { pattern?: unknown } | null)?.pattern
+    if (typeof pattern === 'string' && wordsOf(pattern) === undefined) wordless.add(pattern)
+    return value
+  })
+  assert.deepEqual([...wordless], [])
 })
 
 test('every parameter of a path is described, and no other', () => {

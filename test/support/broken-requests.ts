@@ -30,6 +30,14 @@ export function brokenQueries(schema: Schema | undefined, number: string): Broke
       'none',
       '9'.repeat(30),
     ]
+    if (isText(each, number))
+      found.push({
+        what: `a card number for ${name}`,
+        query: `${name}=${number}`,
+        status: [400],
+        code: ['card_number_in_wrong_field'],
+        param: name,
+      })
     const wrong = texts.filter((text) => !isText(each, text))
     for (const text of wrong)
       found.push({
