@@ -183,7 +183,9 @@ function timeOf(text: string): Date {
 /** With what it came from: that a part is not available helps nobody who does not hear which, and why. */
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const name = error.message || (error as NodeJS.ErrnoException).code || error.name
+  // Of a name with several addresses each was tried.
+  const each = error instanceof AggregateError ? error.errors.map(messageOf).join(', ') : ''
+  const name = error.message || each || (error as NodeJS.ErrnoException).code || error.name
   return error.cause === undefined ? name : `${name}\n  because: ${messageOf(error.cause)}`
 }
 

@@ -112,7 +112,11 @@ export async function migrateAll(): Promise<void> {
     platform: config.PLATFORM_MIGRATION_DATABASE_URL,
   }
   for (const zone of ['access', 'vault', 'platform'] as const) {
-    const applied = await migrate(databases[zone], migrationsFolder(zone))
+    const applied = await migrate(databases[zone], migrationsFolder(zone)).catch((cause: unknown) => {
+      const setting = `${zone.toUpperCase()}_MIGRATION_DATABASE_URL`
+      const message = `the database of ${zone}, which ${setting} names, could not be migrated; what was applied before stays applied`
+      throw new Error(message, { cause })
+    })
     process.stdout.write(
       `${zone}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`,
     )

@@ -207,6 +207,16 @@ test('the doctor says what is wrong with a port, a folder and a database, and wh
   )
 })
 
+test('where a database cannot be reached, migrate says which, and what names it', async (t) => {
+  const names = Object.keys(migrateSettings).filter((name) => name.endsWith('_MIGRATION_DATABASE_URL'))
+  const nowhere = Object.fromEntries(names.map((name) => [name, 'postgres://somebody:s@127.0.0.1:1/none']))
+  const { code, output } = await coffer(t, ['migrate'], nowhere)
+  assert.equal(code, 1)
+  assert.match(output, /database of access, which ACCESS_MIGRATION_DATABASE_URL names, could not be migrated/)
+  assert.match(output, /because: connect ECONNREFUSED 127\.0\.0\.1:1/)
+  assert.doesNotMatch(output, /somebody:s@/)
+})
+
 test('every command has an example in its help', async (t) => {
   const helped = [[], ['start'], ['migrate'], ['doctor']].map((args) => coffer(t, [...args, '--help']))
   for (const { code, output } of await Promise.all(helped)) {
