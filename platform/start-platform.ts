@@ -4,7 +4,7 @@ import { loadConnectors } from '@coffer/connectors/directory.ts'
 import { accessSettings, connectToAccess, roleKeySetting } from '@coffer/core/access-client.ts'
 import type { Attempts } from '@coffer/core/audit-attempts.ts'
 import { auditFolderSetting, auditKeySetting, startAuditTrail } from '@coffer/core/audit-trail.ts'
-import { type ConfigOf, integer, secret, secretKey, url } from '@coffer/core/config.ts'
+import { type ConfigOf, integer, oneOf, secret, secretKey, url } from '@coffer/core/config.ts'
 import { startExpiry } from '@coffer/core/expiry.ts'
 import type { Routes } from '@coffer/core/http-server.ts'
 import { createInternalClient, type InternalClient } from '@coffer/core/internal-client.ts'
@@ -26,6 +26,7 @@ import { createOperations, type Operations } from './operations/operations.ts'
 import * as operationRoutes from './operations/routes.ts'
 import { createOperationStore } from './operations/store.ts'
 import { createCardTestingGuard } from './payments/card-testing-guard.ts'
+import { lateSuccessPolicies } from './payments/late-successes.ts'
 import { createPayments, type Payments } from './payments/payments.ts'
 import type { ResolveByHandDeps } from './payments/resolve-by-hand.ts'
 import { startResolver } from './payments/resolver.ts'
@@ -60,6 +61,11 @@ export const settings = {
     max: 300_000,
     fallback: 12_000,
   }),
+  LATE_SUCCESSES: oneOf(
+    'what becomes of a success that a PSP tells when its attempt was closed as something else',
+    lateSuccessPolicies,
+    'reverse',
+  ),
   CIRCUIT_RETRY_AFTER_MS: integer('time before a connection in trouble is tried again', {
     min: 100,
     max: 600_000,
@@ -145,7 +151,8 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     connections_max: 256,
   })
   const connectors = await loadConnectors()
-  const store = createPaymentStore(database)
+  const late_successes = config.LATE_SUCCESSES
+  const store = createPaymentStore(database, late_successes)
   const operationStore = createOperationStore(database)
   const shared = {
     store,
@@ -193,7 +200,7 @@ export async function start(config: ConfigOf<typeof settings>, log: Log): Promis
     limiter: createLimiter(config.RATE_LIMIT_PSP_WEBHOOKS, () => performance.now()),
   })
   const webhookWorker = startWebhookWorker({
-    ...{ ...shared, database, relayDatabase, endLate: payments.endLate },
+    ...{ ...shared, database, relayDatabase, late_successes, endLate: payments.endLate },
     body_kept_days: config.PSP_WEBHOOK_BODIES_KEPT_DAYS,
   })
   const scheduler = startScheduler({

@@ -43,7 +43,7 @@ export function insertOperation(database: Database, entry: OperationInsert): Pro
       })
     const { merchant_id, payment_id, operation_id, kind, reason } = entry
     const plan: OperationPlan = {
-      ...{ merchant_id, payment_id, operation_id, kind, reason },
+      ...{ merchant_id, payment_id, operation_id, kind, step: kind, reason },
       amount_minor: permitted.amount,
       authorized_minor: payment.authorized_minor,
       captured_minor: payment.captured_minor,

@@ -10,7 +10,11 @@
 import type { OperationOutcome } from '@coffer/core/connector.ts'
 import { failureOf, type PaymentFailure } from '../payments/machine.ts'
 
-export const operationKinds = ['capture', 'cancel', 'refund', 'increment'] as const
+/** What may be asked for; each is a request that a PSP knows. */
+export const askedKinds = ['capture', 'cancel', 'refund', 'increment'] as const
+export type AskedKind = (typeof askedKinds)[number]
+/** A reversal is asked for by nobody: it takes back what a PSP has done too late, by a cancel or a refund. */
+export const operationKinds = [...askedKinds, 'reversal'] as const
 export type OperationKind = (typeof operationKinds)[number]
 
 export type OperationState = 'sending' | 'pending' | 'unknown' | 'succeeded' | 'failed'

@@ -19,8 +19,8 @@ import { countConfigError } from '../payments/config-errors.ts'
 import type { Operation } from '../payments/schemas.ts'
 import type { PaymentStore } from '../payments/store.ts'
 import {
+  type AskedKind,
   type OperationEnding,
-  type OperationKind,
   openOperationStates,
   operationHttpStatusOf,
   operationSettlementOf,
@@ -53,7 +53,7 @@ export type OperationsDeps = {
 export type SerializeOperation = (operation: Operation) => string
 
 export type OperationAsked = {
-  kind: OperationKind
+  kind: AskedKind
   amount: number | null
   reason: string | null
   final: boolean | null
@@ -160,7 +160,7 @@ export function createOperations(deps: OperationsDeps) {
       const carryOut = async () =>
         settle(
           plan,
-          await runOperation(deps, connector, connector[kind]!, plan, deps.psp_deadline_ms),
+          await runOperation(deps, connector, connector[plan.step]!, plan, deps.psp_deadline_ms),
           answer,
         )
       return answers.inTime(carryOut(), answer, { payment_id: paymentId })

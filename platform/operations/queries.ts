@@ -10,7 +10,7 @@ import type { Database, Query } from '@coffer/core/postgres.ts'
 import type { Earlier } from '../payments/answers.ts'
 import type { AttemptPlan } from '../payments/attempt.ts'
 import type { Operation } from '../payments/schemas.ts'
-import type { OperationKind, OperationState } from './machine.ts'
+import type { AskedKind, OperationKind, OperationState } from './machine.ts'
 import type { Holdings } from './rules.ts'
 
 /** What an operation is about, enough to make its request again. */
@@ -19,6 +19,8 @@ export type OperationPlan = {
   payment_id: string
   operation_id: string
   kind: OperationKind
+  /** What is asked of the PSP: the kind itself, but for a reversal. */
+  step: AskedKind
   amount_minor: bigint
   /** Of the payment, before this operation. */
   authorized_minor: bigint
@@ -38,7 +40,7 @@ export type OperationKey = { merchant_id: string; payment_id: string; operation_
 export type OperationInsert = Caller & {
   payment_id: string
   operation_id: string
-  kind: OperationKind
+  kind: AskedKind
   /** Null for all that is left. */
   amount_minor: bigint | null
   reason: string | null
@@ -125,10 +127,16 @@ export async function findOperationPlan(
   }
   const rows = await database.read<Row>([key.merchant_id], {
     name: 'find_operation_plan',
+    // What is reversed was held, and captured where it is refunded, but not as far as its payment knows.
     text: `select operation.merchant_id, operation.payment_id, operation.operation_id, operation.kind,
-             operation.amount_minor, operation.final, payment.authorized_minor, payment.captured_minor,
+             coalesce(operation.reversal_step, operation.kind) as step, operation.amount_minor, operation.final,
+             case when reversal_step is null then payment.authorized_minor else operation.amount_minor end
+               as authorized_minor,
+             case when reversal_step is null then payment.captured_minor when reversal_step = 'refund'
+               then operation.amount_minor else 0 end as captured_minor,
              payment.currency, operation.reason, payment.card_id, attempt.connection_id,
-             account.settings, attempt.psp, attempt.psp_reference as payment_psp_reference, operation.state
+             account.settings, attempt.psp,
+             coalesce(operation.reversed_reference, attempt.psp_reference) as payment_psp_reference, operation.state
            from operations operation
            cross join lateral (
              select currency, card_id, authorized_minor, captured_minor from payments

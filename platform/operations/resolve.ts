@@ -15,8 +15,8 @@ import { isKeyKept, lookUpTimes } from '../payments/attempt.ts'
 import type { ResolverDeps } from '../payments/resolver.ts'
 import { askAgain, pauseMs } from '../payments/resolver-queries.ts'
 import { type OperationEnding, openOperationStates, operationSettlementOf } from './machine.ts'
-import type { OperationKey, OperationPlan } from './queries.ts'
-import { notKnown, operationContextOf, operationInputOf, sendOperation } from './run.ts'
+import type { OperationKey, OperationPlan, OperationPlanRow } from './queries.ts'
+import { notKnown, operationContextOf, operationInputOf, runOperation, sendOperation } from './run.ts'
 
 export type DueOperation = OperationKey & { resolve_tries: number }
 
@@ -28,9 +28,14 @@ export async function resolveOperation(deps: ResolverDeps, due: DueOperation): P
     if (found === undefined) return
     const { plan } = found
     const connector = deps.connectors.get(plan.psp)
-    const step = connector?.[plan.kind]
-    if (connector === undefined || step === undefined) throw new Error(`${plan.psp} has no ${plan.kind}`)
-    const settlement = operationSettlementOf(await findOut(deps, connector, step, plan, due))
+    const step = connector?.[plan.step]
+    if (connector === undefined || step === undefined) throw new Error(`${plan.psp} has no ${plan.step}`)
+    const ending = isUnsent(found)
+      ? await runOperation(deps, connector, step, plan, deps.psp_deadline_ms)
+      : await findOut(deps, connector, step, plan, due)
+    // Nobody waits for a reversal, and nobody asks for it again: it is sent once that can be.
+    if (isUnsent(found) && ending.kind === 'not_sent') return askAgain(deps.relayDatabase, 'operations', due)
+    const settlement = operationSettlementOf(ending)
     const stillOpen = openOperationStates.includes(settlement.state)
     if (stillOpen && found.state === settlement.state) return askAgain(deps.relayDatabase, 'operations', due)
     failpoint('platform.resolver.before_operation')
@@ -49,6 +54,9 @@ export async function resolveOperation(deps: ResolverDeps, due: DueOperation): P
   }
 }
 
+/** A reversal is begun without being sent: nobody is at work on it. The vault sends it once, who ever asks how often. */
+const isUnsent = ({ plan, state }: OperationPlanRow) => plan.kind === 'reversal' && state === 'sending'
+
 async function findOut(
   deps: ResolverDeps,
   connector: Connector,
@@ -61,7 +69,7 @@ async function findOut(
     attempt_id: plan.operation_id,
     connection_id: plan.connection.connection_id,
     card_id: plan.card_id,
-    step: plan.kind,
+    step: plan.step,
   })
   if (looked.state === 'not_sent') return { kind: 'not_sent', message: 'nothing was sent to the PSP' }
   const recorded = looked.answer === null ? undefined : step.response(looked.answer, operationInputOf(plan))
@@ -113,11 +121,11 @@ async function sendAgain(
   if (!isKeyKept(connector, looked, deps.clock.now())) return undefined
   const input = operationInputOf(plan)
   const result = await sendOperation(deps.vault, plan, connector, {
-    step: plan.kind,
+    step: plan.step,
     send_number: looked.last_send_number + 1,
     moves_money: true,
     timeout_ms: deps.psp_deadline_ms,
-    request: step.request(input, operationContextOf(plan, plan.kind)),
+    request: step.request(input, operationContextOf(plan, plan.step)),
   })
   if (result.answer === null) return undefined
   const told = step.response(result.answer, input)

@@ -3,7 +3,7 @@ import type { Account, Connector } from '@coffer/core/connector.ts'
 import { Failure } from '@coffer/core/errors.ts'
 import { amountMinorMax } from '@coffer/core/money.ts'
 import type { PaymentStatus } from '../payments/machine.ts'
-import type { OperationKind } from './machine.ts'
+import type { AskedKind } from './machine.ts'
 
 /** What a payment holds, in minor units. What is reserved is done or under way. */
 export type Holdings = {
@@ -25,7 +25,7 @@ export const operationsMax = 200
 
 /** From which status of its payment an operation may begin, and what its success makes of that status. */
 export const operationRules: Record<
-  OperationKind,
+  AskedKind,
   { from: readonly PaymentStatus[]; to: PaymentStatus; severalTimesFrom?: PaymentStatus }
 > = {
   capture: { from: ['authorized'], to: 'captured', severalTimesFrom: 'captured' },
@@ -34,7 +34,7 @@ export const operationRules: Record<
   increment: { from: ['authorized'], to: 'authorized' },
 }
 
-export type Asked = { kind: OperationKind; amount: bigint | null; final: boolean | null }
+export type Asked = { kind: AskedKind; amount: bigint | null; final: boolean | null }
 export type Allowed = { amount: bigint; final: boolean }
 
 /**
@@ -44,7 +44,7 @@ export type Allowed = { amount: bigint; final: boolean }
 export function allowed(
   { kind, amount: asked, final }: Asked,
   payment: Holdings,
-  connector: Pick<Connector, OperationKind> | undefined,
+  connector: Pick<Connector, AskedKind> | undefined,
   account: Account,
 ): Allowed {
   const isSeveral = capturesSeveral(connector, account)
@@ -71,7 +71,7 @@ function capturesSeveral(connector: Pick<Connector, 'capture'> | undefined, acco
   return typeof several === 'boolean' ? several : several(account)
 }
 
-function refuseStatus(kind: OperationKind, payment: Holdings, isSeveral: boolean): void {
+function refuseStatus(kind: AskedKind, payment: Holdings, isSeveral: boolean): void {
   const { from, severalTimesFrom } = operationRules[kind]
   const { status } = payment
   if (from.includes(status)) return
@@ -80,7 +80,7 @@ function refuseStatus(kind: OperationKind, payment: Holdings, isSeveral: boolean
 }
 
 /** A hold is captured, let go of or made larger by one operation at a time. */
-function refuseBesideOthers(kind: OperationKind, payment: Holdings): void {
+function refuseBesideOthers(kind: AskedKind, payment: Holdings): void {
   if (payment.cancel_reserved) throw inProgress('cancel')
   if (kind === 'refund') return
   const isCapturing = payment.capture_reserved_minor > payment.captured_minor
@@ -98,14 +98,14 @@ function leftFor(kind: 'capture' | 'refund' | 'increment', payment: Holdings): b
 const refusedState = (detail: string) => new Failure('payment_state_invalid', { detail })
 const notSupported = (detail: string, param?: string) =>
   new Failure('operation_not_supported', { detail, ...(param !== undefined && { param }) })
-const inProgress = (kind: OperationKind) =>
+const inProgress = (kind: AskedKind) =>
   new Failure('operation_in_progress', {
     detail: `${kind === 'increment' ? 'An' : 'A'} ${kind} of this payment is under way.`,
     retryAfterSeconds: 1,
   })
 
 /** What an intent reserves. */
-export function reserved(kind: OperationKind, { amount, final }: Allowed, payment: Holdings): Holdings {
+export function reserved(kind: AskedKind, { amount, final }: Allowed, payment: Holdings): Holdings {
   switch (kind) {
     case 'cancel':
       return { ...payment, cancel_reserved: true }
@@ -123,7 +123,7 @@ export function reserved(kind: OperationKind, { amount, final }: Allowed, paymen
 }
 
 /** What becomes of the payment where the operation has succeeded. */
-export function succeeded(kind: OperationKind, amount: bigint, payment: Holdings): Holdings {
+export function succeeded(kind: AskedKind, amount: bigint, payment: Holdings): Holdings {
   const after = { ...payment, status: operationRules[kind].to }
   if (kind === 'capture') return { ...after, captured_minor: payment.captured_minor + amount }
   if (kind !== 'increment') return after
@@ -135,7 +135,7 @@ export function succeeded(kind: OperationKind, amount: bigint, payment: Holdings
 }
 
 /** What a definite failure gives back. */
-export function released(kind: OperationKind, amount: bigint, payment: Holdings): Holdings {
+export function released(kind: AskedKind, amount: bigint, payment: Holdings): Holdings {
   if (kind === 'cancel') return { ...payment, cancel_reserved: false }
   return reserved(kind, { amount: -amount, final: false }, payment)
 }

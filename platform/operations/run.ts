@@ -29,7 +29,7 @@ export function operationInputOf(plan: OperationPlan): OperationInput {
   }
 }
 
-/** @param stepName the operation's kind, or `sync` for its look-up. */
+/** @param stepName what is asked of the PSP, or `sync` for its look-up. */
 export function operationContextOf(plan: OperationPlan, stepName: string) {
   return {
     account: plan.connection,
@@ -57,18 +57,18 @@ export async function runOperation(
   plan: OperationPlan,
   timeoutMs: number,
 ): Promise<OperationEnding> {
-  const about = { operation_id: plan.operation_id, step: plan.kind }
+  const about = { operation_id: plan.operation_id, step: plan.step }
   const input = operationInputOf(plan)
   let request: HttpRequest
   try {
-    request = step.request(input, operationContextOf(plan, plan.kind))
+    request = step.request(input, operationContextOf(plan, plan.step))
   } catch (error) {
     deps.log.error({ ...about, error }, 'a connector could not make a request')
     return { kind: 'not_sent', message: 'the connector cannot express this operation' }
   }
   failpoint('platform.operation.before_send')
   try {
-    const send = { step: plan.kind, send_number: 0, moves_money: true, timeout_ms: timeoutMs, request }
+    const send = { step: plan.step, send_number: 0, moves_money: true, timeout_ms: timeoutMs, request }
     const result = await sendOperation(deps.vault, plan, connector, send)
     failpoint('platform.operation.after_answer')
     if (result.outcome === 'not_sent') return { kind: 'not_sent', message: result.reason }

@@ -34,16 +34,20 @@ export function settleOperation(database: Database, entry: OperationSettle): Pro
     }
     const key = { ...plan, at: entry.at }
     const { kind, amount_minor } = plan
-    if (settlement.state === 'failed') await hold(query, key, released(kind, amount_minor, payment))
-    if (settlement.state === 'succeeded') {
-      const holdings = succeeded(kind, amount_minor, payment)
-      if (kind !== 'cancel') await addEntry(query, plan, entry.at)
-      await hold(query, key, holdings)
+    // A reversal takes back what its payment never had: that stays as it is.
+    if (kind !== 'reversal') {
+      if (settlement.state === 'failed') await hold(query, key, released(kind, amount_minor, payment))
+      if (settlement.state === 'succeeded') {
+        const holdings = succeeded(kind, amount_minor, payment)
+        if (kind !== 'cancel') await addEntry(query, plan, entry.at)
+        await hold(query, key, holdings)
+      }
     }
     const now = await findPaymentWithin(query, plan)
     const operation = now.operations.find(({ id }) => id === plan.operation_id)!
     await tell(query, plan, entry.at, `${kind}.${settlement.state}`, operation.id, operation)
-    const to = settlement.state === 'succeeded' ? operationRules[kind].to : payment.status
+    const isDone = settlement.state === 'succeeded' && kind !== 'reversal'
+    const to = isDone ? operationRules[kind].to : payment.status
     if (to !== payment.status) await tell(query, plan, entry.at, `payment.${to}`, plan.payment_id, now)
     // The cardholder was waited for in vain: what the payment was to begin does not begin.
     if (kind === 'cancel')

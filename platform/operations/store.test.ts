@@ -9,7 +9,7 @@ import { startTestPostgres } from '../../test/support/postgres.ts'
 import type { AttemptPlan } from '../payments/attempt.ts'
 import { createPaymentStore } from '../payments/store.ts'
 import { newPlan } from '../payments/test-attempts.ts'
-import { type OperationEnding, type OperationKind, operationSettlementOf } from './machine.ts'
+import { type AskedKind, type OperationEnding, operationSettlementOf } from './machine.ts'
 import type { OperationPlan } from './queries.ts'
 import { createOperationStore } from './store.ts'
 import { authorizedPayment, insertOf } from './test-operations.ts'
@@ -50,25 +50,25 @@ type Model = {
   held: number
   taken_at_once: boolean
   captures_more: boolean
-  done: { kind: OperationKind; amount: number; state: string; plan: OperationPlan }[]
+  done: { kind: AskedKind; amount: number; state: string; plan: OperationPlan }[]
 }
 
 const isOpen = (state: string) => !['succeeded', 'failed'].includes(state)
 
 function statusOf({ done, taken_at_once }: Model): string {
-  const has = (kind: OperationKind) => done.some((one) => one.kind === kind && one.state === 'succeeded')
+  const has = (kind: AskedKind) => done.some((one) => one.kind === kind && one.state === 'succeeded')
   if (has('cancel')) return 'canceled'
   return taken_at_once || has('capture') ? 'captured' : 'authorized'
 }
 
-const sumOf = ({ done }: Model, kind: OperationKind, counts: (state: string) => boolean) =>
+const sumOf = ({ done }: Model, kind: AskedKind, counts: (state: string) => boolean) =>
   done.reduce((sum, one) => sum + (one.kind === kind && counts(one.state) ? one.amount : 0), 0)
 
 const capturedOf = (model: Model) =>
   model.taken_at_once ? model.held : sumOf(model, 'capture', (state) => state === 'succeeded')
 
 /** The code of the refusal, or the amount. */
-function expectedOf(model: Model, kind: OperationKind, asked: number | null): string | number {
+function expectedOf(model: Model, kind: AskedKind, asked: number | null): string | number {
   const status = statusOf(model)
   const isUnderWay = model.done.some((one) => one.kind !== 'refund' && isOpen(one.state))
   const maybe = (state: string) => state !== 'failed'
@@ -90,7 +90,7 @@ function amountFrom(left: number, asked: number | null): string | number {
 const commands = fc.array(
   fc.oneof(
     fc.record({
-      begin: fc.constantFrom<OperationKind>('capture', 'cancel', 'refund', 'refund'),
+      begin: fc.constantFrom<AskedKind>('capture', 'cancel', 'refund', 'refund'),
       amount: fc.option(fc.integer({ min: 1, max: 70 }), { nil: null }),
     }),
     fc.record({ end: fc.nat(5), as: fc.constantFrom(...Object.keys(endings), 'succeeded', 'succeeded') }),
@@ -118,7 +118,7 @@ test('I9: any captures, cancels and refunds, ended in any order: as the model sa
   )
 })
 
-async function begin(payment: AttemptPlan, model: Model, kind: OperationKind, amount: number | null) {
+async function begin(payment: AttemptPlan, model: Model, kind: AskedKind, amount: number | null) {
   const expected = expectedOf(model, kind, amount)
   const insert = insertOf(payment, {
     kind,

@@ -1,10 +1,16 @@
 /** Operations in the database, few at a time: those of one payment wait for its row, and must not keep others out. */
 import { createGroupCommit } from '@coffer/core/group-commit.ts'
+import { counter } from '@coffer/core/metrics.ts'
 import type { Database } from '@coffer/core/postgres.ts'
 import type { Operation } from '../payments/schemas.ts'
 import { insertOperation } from './intent-queries.ts'
 import * as queries from './queries.ts'
 import * as settleQueries from './settle-queries.ts'
+
+const reversalsFailed = counter(
+  'coffer_reversals_failed_total',
+  'Late successes that could not be taken back: the PSP has refused it.',
+)
 
 export type OperationStore = ReturnType<typeof createOperationStore>
 
@@ -29,7 +35,11 @@ export function createOperationStore(database: Database) {
     /** @throws Failure where the payment does not allow it. */
     insert: (entry: queries.OperationInsert): Promise<queries.OperationInserted> => intents.add(entry),
     /** Undefined where the operation had ended already: then nothing was changed. */
-    settle: (entry: settleQueries.OperationSettle): Promise<Operation | undefined> => settlements.add(entry),
+    async settle(entry: settleQueries.OperationSettle): Promise<Operation | undefined> {
+      const settled = await settlements.add(entry)
+      if (entry.plan.kind === 'reversal' && settled?.status === 'failed') reversalsFailed.inc()
+      return settled
+    },
     findPlan: (key: queries.OperationKey) => queries.findOperationPlan(database, key),
     async drain(): Promise<void> {
       await intents.drain()

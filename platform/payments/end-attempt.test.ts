@@ -97,7 +97,10 @@ async function byWebhook(plan: AttemptPlan, reason: Parameters<typeof declineOf>
   })
   const stored = { merchant_id, webhook_id: newId('pspWebhook'), notice: told }
   return settleNotice(
-    { database, store, operationStore, endLate, clock: systemClock, log: quietLog },
+    {
+      ...{ database, store, operationStore, endLate, clock: systemClock, log: quietLog },
+      late_successes: 'reverse',
+    },
     { ...stored, connection_id: plan.connection.connection_id },
   )
 }

@@ -11,14 +11,11 @@ import { keepStatements } from '../psp-tokens/kept-queries.ts'
 import type { HeldToken } from '../psp-tokens/token.ts'
 import type { Earlier } from './answers.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
+import { countLateSuccesses, type LateSuccessPolicy, lateSuccessStatement } from './late-successes.ts'
+import { openStates } from './machine.ts'
 import { type BegunRow, type NextAttempt, nextAttemptStatement } from './next-attempt-queries.ts'
 import type { Payment } from './schemas.ts'
-import {
-  type SettlementUpdate,
-  settleStatement,
-  settleTogether,
-  tellLateStatement,
-} from './settlement-queries.ts'
+import { type SettlementUpdate, settleStatement, settleTogether } from './settlement-queries.ts'
 
 export type IntentInsert = Caller & {
   plan: AttemptPlan
@@ -284,7 +281,11 @@ const keyOf = ({ kind, entry }: PaymentWrite) =>
  * Writes a batch in one transaction: the intents as one statement, the settlements that may share one as another, then
  * each of the rest in the order of its key.
  */
-export function writePayments(database: Database, writes: PaymentWrite[]): Promise<PaymentWritten[]> {
+export function writePayments(
+  database: Database,
+  writes: PaymentWrite[],
+  late_successes: LateSuccessPolicy = 'reverse',
+): Promise<PaymentWritten[]> {
   return inKeyOrder(writes, keyOf, async (ordered) => {
     const intents = ordered.flatMap((write) => (write.kind === 'intent' ? [write.entry] : []))
     // Intents come first in the order of keys, so their results come first as well.
@@ -316,7 +317,7 @@ export function writePayments(database: Database, writes: PaymentWrite[]): Promi
         ? { kind: 'next_attempt', begun: row }
         : { kind: 'settlement', applied: row.changed }
     })
-    await tellLate(database, others, written)
+    await tellLate(database, others, written, late_successes)
     return [...(await intentsWritten(database, intents, inserted)), ...written]
   })
 }
@@ -329,6 +330,7 @@ async function tellLate(
   database: Database,
   writes: PaymentWrite[],
   written: PaymentWritten[],
+  policy: LateSuccessPolicy,
 ): Promise<void> {
   const late = writes.flatMap((write, index) => {
     const outcome = written[index]!
@@ -336,9 +338,11 @@ async function tellLate(
     return isLate && write.entry.settlement.attempt_state === 'approved' ? [write.entry] : []
   })
   if (late.length === 0) return
-  await database.commit(merchantsOf(late), tellLateStatement(late)).catch((error: unknown) => {
+  const statement = lateSuccessStatement(late, [...openStates, 'approved', 'action_required'], policy)
+  const told = await database.commit(merchantsOf(late), statement).catch((error: unknown) => {
     throw new CommitUnknown(error)
   })
+  countLateSuccesses(told)
 }
 
 async function intentsWritten(

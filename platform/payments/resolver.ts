@@ -53,11 +53,11 @@ const troublePauseMs = 1_000
 
 const oldestUnknown = gauge(
   'coffer_oldest_unknown_attempt_seconds',
-  'Age of the oldest attempt, capture, cancel, refund or increment without a known outcome.',
+  'Age of the oldest attempt or operation on a payment without a known outcome.',
 )
 const parkedCount = gauge(
   'coffer_parked_attempts',
-  'Attempts, captures, cancels, refunds and increments that are not expected to settle by themselves.',
+  'Attempts and operations on payments that are not expected to settle by themselves.',
 )
 
 export function startResolver(deps: ResolverDeps): Resolver {

@@ -119,7 +119,10 @@ export const operation = Type.Object({
   object: Type.Enum([...operationKinds]),
   payment: Type.String({ pattern: idPattern('payment') }),
   status: Type.String({ description: 'sending, pending, unknown, succeeded or failed.' }),
-  amount: Type.Integer({ description: 'What is captured, given back, let go of, or held in addition.' }),
+  amount: Type.Integer({
+    description:
+      'What is captured, given back, let go of, held in addition, or taken back because it came too late.',
+  }),
   currency: Type.String(),
   reason: orNull(Type.String()),
   final: orNull(Type.Boolean({ description: 'Of a capture: whether it lets go of what is left.' })),

@@ -136,32 +136,6 @@ export function settleStatement(
   }
 }
 
-/**
- * Tells of successes that were not applied as `payment.late_success`, where the attempt was closed as something else. It
- * is a statement of its own, after the settlement: that one still sees as open what another closes at the same time.
- */
-export function tellLateStatement(entries: readonly SettlementUpdate[]): Statement {
-  return {
-    name: 'tell_late_successes',
-    text: `insert into outbox (event_id, merchant_id, type, object_id, data, created_at)
-           select event_id, input.merchant_id, 'payment.late_success', input.payment_id, data, at
-           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[], $6::timestamptz[])
-             as input (merchant_id, payment_id, attempt_id, event_id, data, at)
-           cross join lateral (
-             select from attempts
-             where attempts.merchant_id = input.merchant_id and attempts.payment_id = input.payment_id
-               and attempts.attempt_id = input.attempt_id and state <> all ($7)
-             limit 1) closed`,
-    values: [
-      ...columnsOf(entries, ['merchant_id', 'payment_id', 'attempt_id']),
-      entries.map(() => newId('event')),
-      ...columnsOf(entries, ['response_body']),
-      entries.map(({ payment }) => payment.updated_at),
-      [...openStates, 'approved', 'action_required'],
-    ],
-  }
-}
-
 function governedValues({ settlement, payment, card }: SettlementUpdate): unknown[] {
   const told = toldOf(settlement.decline, chargeOf(payment, card), new Date(payment.updated_at))
   return [told.initiator, told.holds, told.expires_after_seconds]

@@ -9,6 +9,7 @@ import * as answers from './answer-queries.ts'
 import * as audit from './audited-queries.ts'
 import type { Suspicion } from './card-testing-guard.ts'
 import { findConnection } from './connection-queries.ts'
+import type { LateSuccessPolicy } from './late-successes.ts'
 import * as lists from './list-queries.ts'
 import type { NextAttempt } from './next-attempt-queries.ts'
 import * as queries from './queries.ts'
@@ -26,10 +27,10 @@ const governedLimits = { batch_max: 1, in_flight_max: 4, queue_max: 4_000 }
 const writeLimits = { batch_max: 128, in_flight_max: 1, queue_max: 4_000 }
 const readLimits = { batch_max: 128, in_flight_max: 2, queue_max: 4_000 }
 
-export function createPaymentStore(database: Database) {
+export function createPaymentStore(database: Database, late_successes: LateSuccessPolicy = 'reverse') {
   const writes = createGroupCommit({
     name: 'payments.write',
-    write: (entries: queries.PaymentWrite[]) => queries.writePayments(database, entries),
+    write: (entries: queries.PaymentWrite[]) => queries.writePayments(database, entries, late_successes),
     ...writeLimits,
   })
   const governedWrites = createGroupCommit({

@@ -1,11 +1,10 @@
 /** What a notice about an attempt makes of it: exactly what the same words in an answer would have made. */
 import type { WebhookNotice } from '@coffer/core/connector.ts'
-import type { Database } from '@coffer/core/postgres.ts'
 import { settleStatements } from '../agreements/settle-queries.ts'
 import { lockPayment } from '../operations/queries.ts'
-import { tell } from '../operations/settle-queries.ts'
 import { type AttemptPlan, believable } from '../payments/attempt.ts'
-import type { Ending } from '../payments/machine.ts'
+import { countLateSuccesses, lateSuccessStatement } from '../payments/late-successes.ts'
+import { type Ending, openStates } from '../payments/machine.ts'
 import { findPaymentWithin } from '../payments/read-queries.ts'
 import type { Payment } from '../payments/schemas.ts'
 import { type SettlementUpdate, settleStatement } from '../payments/settlement-queries.ts'
@@ -44,7 +43,7 @@ export async function settleAttempt(
   const now = deps.clock.now()
   const ending: Ending = endingOf(told, plan.card?.brand ?? null, now)
   if (attempt.state === 'action_required')
-    return done(await completeAction(deps.database, completedBy(plan, payment, ending, now)))
+    return done(await completeAction(deps, completedBy(plan, payment, ending, now)))
   const isChanged = await deps.endLate({ plan, payment, ending })
   if (isEnded) return done('late')
   // Somebody else was quicker; by now it may be in a state in which this says more.
@@ -100,9 +99,12 @@ async function addNetworkTransaction(
 
 /**
  * Ends the wait for a cardholder, while the payment's row is locked: of a cancel and this, one comes first. A success
- * after a cancel is told as `payment.late_success`.
+ * after a cancel comes too late: the attempt still waits for its cardholder, the payment does not.
  */
-function completeAction(database: Database, entry: SettlementUpdate): Promise<Done['result']> {
+function completeAction(
+  { database, late_successes }: SettlingDeps,
+  entry: SettlementUpdate,
+): Promise<Done['result']> {
   return database.transaction([entry.merchant_id], async (query) => {
     const payment = await lockPayment(query, entry)
     if (payment?.cancel_reserved === true && payment.status === 'requires_action')
@@ -114,8 +116,8 @@ function completeAction(database: Database, entry: SettlementUpdate): Promise<Do
       return 'settled'
     }
     if (payment?.status !== 'canceled' || entry.settlement.attempt_state !== 'approved') return 'known'
-    const now = await findPaymentWithin(query, entry)
-    await tell(query, entry, new Date(entry.payment.updated_at), 'payment.late_success', now.id, now)
+    const late = { ...entry, response_body: JSON.stringify(await findPaymentWithin(query, entry)) }
+    countLateSuccesses(await query(lateSuccessStatement([late], [...openStates, 'approved'], late_successes)))
     return 'late'
   })
 }

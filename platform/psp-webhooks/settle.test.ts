@@ -27,7 +27,10 @@ const relayDatabase = postgres.open('coffer_platform_relay')
 const store = createPaymentStore(database)
 const operationStore = createOperationStore(database)
 const endLate = endLateOf(store)
-const deps = { database, store, operationStore, endLate, clock: systemClock, log: quietLog }
+const deps = {
+  ...{ database, store, operationStore, endLate, clock: systemClock, log: quietLog },
+  late_successes: 'reverse',
+} as const
 
 const asSuperuser = (text: string, values: unknown[] = []) =>
   postgres.query('postgres', text, values, 'platform')

@@ -4,6 +4,7 @@ import type { Database } from '@coffer/core/postgres.ts'
 import type { Clock } from '@coffer/core/time.ts'
 import type { OperationStore } from '../operations/store.ts'
 import type { EndLate } from '../payments/end-late.ts'
+import type { LateSuccessPolicy } from '../payments/late-successes.ts'
 import type { PaymentStore } from '../payments/store.ts'
 import type { WebhookResult } from './queries.ts'
 
@@ -12,6 +13,7 @@ export type SettlingDeps = {
   store: PaymentStore
   operationStore: OperationStore
   endLate: EndLate
+  late_successes: LateSuccessPolicy
   clock: Clock
   log: Log
 }
