@@ -251,13 +251,13 @@ test('of a cancel and a cardholder who authenticates one comes first, and a late
   assert.ok((await eventsOf(plan)).includes('payment.late_success'))
 })
 
-test('a success after a definite failure is told and not applied', async () => {
+test('a success after a definite failure is told, not applied, and taken back', async () => {
   const plan = newPlan()
   await store.insertIntent(intentOf(plan))
   await settleBy(plan, { kind: 'rejected', psp_code: 'refused', message: 'refused' })
   assert.deepEqual(await receiveAndCarryOut(plan, about(plan, approved(true))), ['late'])
   assert.equal((await store.get(plan.merchant_id, plan.payment_id))!.status, 'failed')
-  assert.deepEqual(await eventsOf(plan), ['payment.failed', 'payment.late_success'])
+  assert.deepEqual(await eventsOf(plan), ['payment.failed', 'payment.late_success', 'reversal.created'])
 })
 
 test('a capture or refund that its PSP takes back makes the sums right, once', async () => {
