@@ -4,11 +4,15 @@ import { Type } from 'typebox'
 /** What PostgreSQL's text can hold, and its JSON can read back: no NUL, and no half of a character. */
 export const storableText = '^[^\\u0000\\ud800-\\udfff]*$'
 
-/** Why somebody did a thing, as the audit trail keeps it: something is written there, not only spaces. */
+/** Of that, what is not only spaces. */
+export const writtenText =
+  '^[^\\u0000\\ud800-\\udfff]*[^\\s\\u0000\\ud800-\\udfff][^\\u0000\\ud800-\\udfff]*$'
+
+/** Why somebody did a thing, as the audit trail keeps it: something is written there. */
 export const writtenReason = Type.String({
   minLength: 3,
   maxLength: 500,
-  pattern: '^[^\\u0000\\ud800-\\udfff]*[^\\s\\u0000\\ud800-\\udfff][^\\u0000\\ud800-\\udfff]*$',
+  pattern: writtenText,
   description: 'Goes into the audit trail.',
 })
 

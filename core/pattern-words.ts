@@ -1,13 +1,11 @@
-/** What a text has to be, for a reader: a pattern of a schema in words. Every pattern of the contract has its own. */
+/** What a text has to be, for a reader: a pattern of a schema in words. Every pattern of a route has its own. */
 
-const time = String.raw`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)$`
+import { storableText, writtenText } from './metadata.ts'
+import { rfc3339 } from './time.ts'
 
 const words = new Map([
-  [String.raw`^[^\u0000]*$`, 'must not hold a NUL character'],
-  [
-    String.raw`^[^\u0000]*[^\s\u0000\ud800-\udfff][^\u0000\ud800-\udfff]*$`,
-    'must hold more than spaces, and neither a NUL character nor half a surrogate pair',
-  ],
+  [storableText, 'must hold neither a NUL character nor half a surrogate pair'],
+  [writtenText, 'must hold more than spaces, and neither a NUL character nor half a surrogate pair'],
   ['^([1-9][0-9]{0,2}|1000)$', 'must be a whole number from 1 to 1000'],
   ['^([1-9][0-9]{0,3}|10000)$', 'must be a whole number from 1 to 10000'],
   ['^[1-9][0-9]{0,8}$', 'must be a whole number from 1 to 999999999'],
@@ -26,7 +24,7 @@ const words = new Map([
   ['^[A-Z]{2}$', 'must be a country code of two capital letters, ISO 3166-1'],
   ['^([A-Z]{2}|unknown)$', 'must be a country code of two capital letters, ISO 3166-1, or unknown'],
   ['^[A-Z]{3}$', 'must be a currency code of three capital letters, ISO 4217'],
-  [time, 'must be a time with its offset, as in 2026-01-31T12:00:00Z'],
+  [rfc3339, 'must be a time with its offset, as in 2026-01-31T12:00:00Z'],
   [
     '^[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 ]{11,40}$',
     'must be an IBAN: a country code, two check digits and the account',

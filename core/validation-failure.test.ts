@@ -53,6 +53,9 @@ test('what is wrong in the address is said to be in the query', async () => {
 })
 
 test('a reason of spaces is none', async () => {
-  assert.equal((await refused({ reason: '   ' }))[0], 400)
+  assert.deepEqual(await refused({ reason: '   ' }), [
+    400,
+    'body reason: must hold more than spaces, and neither a NUL character nor half a surrogate pair',
+  ])
   assert.equal((await refused({ reason: ' chargeback 17 ' }))[0], 200)
 })
