@@ -73,7 +73,9 @@ export async function startSandbox(
       ...keyService?.environment,
       ...people?.environment,
     }
-    const serving = await serveRoles(directory, postgres, secrets, { ...options, role_settings }, log)
+    const serving = await onFreePort((port) =>
+      serveRoles(port, directory, postgres, secrets, { ...options, role_settings }, log),
+    )
     stops.push(serving.stop)
     const secretKey = secrets.environment['FIRST_SECRET_KEY']!
     const areWebhooksOn = options.are_webhooks_on && options.simulator_urls === undefined
@@ -112,33 +114,15 @@ function sandboxFile(sandbox: Omit<Sandbox, 'stop'>, secrets: SandboxSecrets): s
   return `${JSON.stringify(content, null, 2)}\n`
 }
 
-async function serveRoles(
+function serveRoles(
+  port: number,
   directory: DataDirectory,
   postgres: EmbeddedPostgres,
   secrets: SandboxSecrets,
   options: SandboxOptions,
   log: Log,
 ): Promise<Serving> {
-  for (let tries = 1; ; tries++) {
-    const internal = { host: '127.0.0.1', port: await freePort() }
-    try {
-      return await serveRolesAt(internal, directory, postgres, secrets, options, log)
-    } catch (error) {
-      // Somebody else was quicker to take a port that was free.
-      const { code, port } = error as { code?: string; port?: number }
-      if (code !== 'EADDRINUSE' || port !== internal.port || tries === 3) throw error
-    }
-  }
-}
-
-function serveRolesAt(
-  internal: { host: string; port: number },
-  directory: DataDirectory,
-  postgres: EmbeddedPostgres,
-  secrets: SandboxSecrets,
-  options: SandboxOptions,
-  log: Log,
-): Promise<Serving> {
+  const internal = { host: '127.0.0.1', port }
   const internalUrl = `http://${internal.host}:${internal.port}`
   const environment = {
     COFFER_MODE: 'sandbox',
@@ -245,6 +229,19 @@ async function tellByWebhooks(simulatorUrl: string, url: string, secret: string)
   const text = await answer.body.text()
   // A PSP that sends none refuses.
   if (answer.statusCode >= 500) throw new Error(`PUT /_sim/webhooks answered ${answer.statusCode}: ${text}`)
+}
+
+/** Again with another port where somebody else was quicker to take the one that was free. */
+async function onFreePort<Result>(listen: (port: number) => Promise<Result>): Promise<Result> {
+  for (let tries = 1; ; tries++) {
+    const port = await freePort()
+    try {
+      return await listen(port)
+    } catch (error) {
+      const { code, port: taken } = error as { code?: string; port?: number }
+      if (code !== 'EADDRINUSE' || taken !== port || tries === 3) throw error
+    }
+  }
 }
 
 function freePort(): Promise<number> {

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import type { AuditRecord } from '@coffer/core/audit.ts'
 import { newId } from '@coffer/core/ids.ts'
-import { apiOf, assertProblem, type CallOptions, cardFields, type Page } from './support/api.ts'
+import { accountName, apiOf, assertProblem, type CallOptions, cardFields, type Page } from './support/api.ts'
 import { type Place, startRoleProcesses } from './support/role-processes.ts'
 import { within } from './support/within.ts'
 
@@ -52,7 +52,7 @@ async function wholeAuditOf({ send }: Merchant, query = ''): Promise<AuditRecord
 async function work(merchant: Merchant) {
   const card = (await merchant.send('POST', '/v1/cards', { body: cardFields })).body.id
   await merchant.send('POST', `/v1/cards/${card}/reveal`, { body: { reason: 'a dispute' } })
-  const secret = `sk_test_${randomUUID().replaceAll('-', '')}_1`
+  const secret = `sk_test_${accountName()}_1`
   const connection = await merchant.send('POST', '/v1/connections', {
     body: { psp: 'stripe', name: 'Stripe', base_url: roles.simulator_url, secret },
   })

@@ -10,7 +10,7 @@ import { Secret } from '@coffer/core/secret.ts'
 import type { Operation, Payment } from '@coffer/platform/payments/schemas.ts'
 import type { Connection } from '@coffer/vault/forward/schemas.ts'
 import { databaseUrl } from '../main/databases.ts'
-import { assertProblem, newMerchant, queryDatabase, simulatorOf } from './support/api.ts'
+import { accountName, assertProblem, newMerchant, queryDatabase, simulatorOf } from './support/api.ts'
 import { authenticationNumber } from './support/card-numbers.ts'
 import type { Checked } from './support/checkers.ts'
 import { runPaymentModel } from './support/payment-model-run.ts'
@@ -41,7 +41,7 @@ const api = await newMerchant(product, { connection: true })
 const card = await api.card()
 
 async function connect(settings: Record<string, string>, fields: object = {}): Promise<string> {
-  const secret = `sk_test_${randomUUID().replaceAll('-', '')}_1`
+  const secret = `sk_test_${accountName()}_1`
   const body = { psp: 'stripe', name: randomUUID(), base_url: simulators.stripe, secret, settings, ...fields }
   const answer = await api.call<Connection>('POST', '/v1/connections', { body })
   assert.equal(answer.status, 201, answer.text)

@@ -4,9 +4,9 @@ import { createHmac } from 'node:crypto'
 import { after, test } from 'node:test'
 import { noticeItem, noticeSignedWith, webhookKey } from '@coffer/connectors/adyen/test-answers.ts'
 import { webhookEvent } from '@coffer/connectors/checkout/test-answers.ts'
-import type { LedgerRow } from '@coffer/simulators/control.ts'
 import Stripe from 'stripe'
-import { type ApiEvent, apiOf, type Page, queryDatabase } from './support/api.ts'
+import { type ApiEvent, apiOf, type Page, simulatorOf } from './support/api.ts'
+import { chargedAsFailed } from './support/charged-as-failed.ts'
 import { eventually, startProduct } from './support/product.ts'
 
 const product = await startProduct({ after })
@@ -277,19 +277,7 @@ test('what was told while the platform was away comes once it is back', async ()
 
 test('what a PSP has charged though it was resolved as failed is given back, once, and seen with its payment', async () => {
   await control('PUT', '/_sim/webhooks', { url: 'http://127.0.0.1:1/gone', duplicate: 1 })
-  await control('PUT', '/_sim/faults', {
-    faults: [
-      { kind: 'reset_after', times: 1 },
-      { kind: '500', match: { path: '/v1/charges*', method: 'GET' } },
-    ],
-  })
-  const { body: made } = await api.createPayment({ card: (await api.card()).id })
-  assert.equal(made.status, 'unknown')
-  const aged = `update attempts set created_at = created_at - interval '1 hour' where payment_id = $1`
-  await queryDatabase(product, 'platform', aged, [made.id])
-  const body = { outcome: 'failed', reason: 'not in the dashboard' }
-  assert.equal((await api.call('POST', `/v1/payments/${made.id}/resolve`, { body })).status, 200)
-  await control('DELETE', '/_sim/faults')
+  const made = await chargedAsFailed(product)
   await control('PUT', '/_sim/webhooks', { url: address })
   const payment = await eventually(async () => {
     const { body: now } = await api.getPayment(made.id)
@@ -298,8 +286,7 @@ test('what a PSP has charged though it was resolved as failed is given back, onc
   const { id: reversal, object, amount } = payment.operations[0]!
   assert.deepEqual([object, amount, payment.operations.length], ['reversal', 1999, 1])
   assert.deepEqual([payment.status, payment.amount_captured, payment.amount_refunded], ['failed', 0, 0])
-  const { data } = (await (await fetch(`${simulator}/_sim/ledger`)).json()) as { data: LedgerRow[] }
-  const [charge, ...more] = data.filter(({ reference }) => reference === made.attempts[0]!.id)
+  const [charge, ...more] = await simulatorOf(product).ledger(made.attempts[0]!.id)
   assert.deepEqual([charge!.amount_refunded, charge!.refunds.length, more.length], [1999, 1, 0])
   assert.equal(charge!.refunds[0]!.reference, reversal)
   const types = await eventually(async () => {

@@ -3,11 +3,10 @@
  * through the next connection after a definite failure, and never after anything else.
  */
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import type { Payment } from '@coffer/platform/payments/schemas.ts'
 import type { RoutingHealth, RoutingShown, Simulated } from '@coffer/platform/routing/schemas.ts'
-import { type Api, assertProblem, newMerchant, simulatorOf } from './support/api.ts'
+import { type Api, accountName, assertProblem, newMerchant, simulatorOf } from './support/api.ts'
 import { goodNumbers } from './support/card-numbers.ts'
 import { eventually, startProduct } from './support/product.ts'
 
@@ -24,7 +23,7 @@ async function connect(
   name: string,
   base_url = product.sandbox.simulators.stripe,
 ): Promise<string> {
-  const secret = `sk_test_${randomUUID().replaceAll('-', '')}_1`
+  const secret = `sk_test_${accountName()}_1`
   const answer = await api.call<{ id: string }>('POST', '/v1/connections', {
     body: { psp: 'stripe', name, base_url, secret },
   })

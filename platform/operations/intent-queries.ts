@@ -4,6 +4,7 @@ import { newId } from '@coffer/core/ids.ts'
 import type { Database, Query } from '@coffer/core/postgres.ts'
 import type { Operation } from '../payments/schemas.ts'
 import { cancelWaiting } from './cancel-waiting.ts'
+import { newOperation } from './new-operation.ts'
 import {
   AccountNotKnown,
   hold,
@@ -73,22 +74,9 @@ function settingsOf(
 }
 
 function newOperationOf(plan: OperationPlan, at: Date): Operation {
-  return {
-    id: plan.operation_id,
-    object: plan.kind,
-    payment: plan.payment_id,
-    status: 'sending',
-    amount: Number(plan.amount_minor),
-    currency: plan.currency,
-    reason: plan.reason,
-    final: plan.final,
-    psp_reference: null,
-    failure: null,
-    parked: false,
-    reversed: false,
-    created_at: at.toISOString(),
-    updated_at: at.toISOString(),
-  }
+  const { operation_id: id, kind: object, payment_id: payment, currency, reason, final } = plan
+  const amount = Number(plan.amount_minor)
+  return newOperation({ id, object, payment, amount, currency, reason, final }, at.toISOString())
 }
 
 type ClaimRow = {

@@ -15,7 +15,7 @@ import { isKeyKept, lookUpTimes } from '../payments/attempt.ts'
 import type { ResolverDeps } from '../payments/resolver.ts'
 import { askAgain, pauseMs } from '../payments/resolver-queries.ts'
 import { type OperationEnding, openOperationStates, operationSettlementOf } from './machine.ts'
-import type { OperationKey, OperationPlan, OperationPlanRow } from './queries.ts'
+import type { OperationKey, OperationPlan } from './queries.ts'
 import { notKnown, operationContextOf, operationInputOf, runOperation, sendOperation } from './run.ts'
 
 export type DueOperation = OperationKey & { resolve_tries: number }
@@ -30,11 +30,13 @@ export async function resolveOperation(deps: ResolverDeps, due: DueOperation): P
     const connector = deps.connectors.get(plan.psp)
     const step = connector?.[plan.step]
     if (connector === undefined || step === undefined) throw new Error(`${plan.psp} has no ${plan.step}`)
-    const ending = isUnsent(found)
+    // A reversal is begun without being sent: nobody is at work on it. The vault sends it once, who ever asks how often.
+    const isUnsent = plan.kind === 'reversal' && found.state === 'sending'
+    const ending = isUnsent
       ? await runOperation(deps, connector, step, plan, deps.psp_deadline_ms)
       : await findOut(deps, connector, step, plan, due)
     // Nobody waits for a reversal, and nobody asks for it again: it is sent once that can be.
-    if (isUnsent(found) && ending.kind === 'not_sent') return askAgain(deps.relayDatabase, 'operations', due)
+    if (isUnsent && ending.kind === 'not_sent') return askAgain(deps.relayDatabase, 'operations', due)
     const settlement = operationSettlementOf(ending)
     const stillOpen = openOperationStates.includes(settlement.state)
     if (stillOpen && found.state === settlement.state) return askAgain(deps.relayDatabase, 'operations', due)
@@ -53,9 +55,6 @@ export async function resolveOperation(deps: ResolverDeps, due: DueOperation): P
     deps.log.warn({ ...about, error }, 'an operation is not resolved yet')
   }
 }
-
-/** A reversal is begun without being sent: nobody is at work on it. The vault sends it once, who ever asks how often. */
-const isUnsent = ({ plan, state }: OperationPlanRow) => plan.kind === 'reversal' && state === 'sending'
 
 async function findOut(
   deps: ResolverDeps,

@@ -9,8 +9,7 @@ import { systemClock } from '@coffer/core/time.ts'
 import { quietLog, startTestPostgres } from '../../test/support/postgres.ts'
 import type { AttemptPlan } from '../payments/attempt.ts'
 import type { LateSuccessPolicy } from '../payments/late-successes.ts'
-import { type Ending, settlementOf } from '../payments/machine.ts'
-import { settledPayment } from '../payments/settled-payment.ts'
+import type { Ending } from '../payments/machine.ts'
 import { createPaymentStore } from '../payments/store.ts'
 import {
   endLateOf,
@@ -20,6 +19,7 @@ import {
   neverAnswered,
   neverSent,
   newPlan,
+  settleBy,
   startStandInVault,
 } from '../payments/test-attempts.ts'
 import { resolveOperation } from './resolve.ts'
@@ -41,21 +41,8 @@ const approved = (captured: boolean, amount_minor = 100n): Ending => ({
   transaction_link_id: null,
 })
 
-async function settle(plan: AttemptPlan, ending: Ending, policy: LateSuccessPolicy): Promise<boolean> {
-  const store = stores[policy]
-  const payment = (await store.get(plan.merchant_id, plan.payment_id))!
-  const settled = settledPayment(payment, ending, new Date())
-  return store.settle({
-    ...plan,
-    settlement: settlementOf(ending),
-    payment: settled,
-    idempotency_key: null,
-    response_status: 201,
-    response_body: JSON.stringify(settled),
-    resolve_after_ms: null,
-    wait: null,
-  })
-}
+const settle = async (plan: AttemptPlan, ending: Ending, policy: LateSuccessPolicy) =>
+  (await settleBy(stores[policy], plan, ending)).is_applied
 
 /** A payment that has failed, and whose PSP has told of a success since. */
 async function toldLate(late: Ending[], policy: LateSuccessPolicy = 'reverse') {

@@ -8,7 +8,7 @@ import { findPaymentWithin } from '../payments/read-queries.ts'
 import type { Operation } from '../payments/schemas.ts'
 import { type OperationSettlement, openOperationStates } from './machine.ts'
 import { hold, idempotencyOperationOf, lockPayment, type OperationPlan } from './queries.ts'
-import { operationRules, released, succeeded } from './rules.ts'
+import { type Holdings, released, succeeded } from './rules.ts'
 
 export type OperationSettle = {
   plan: OperationPlan
@@ -32,23 +32,17 @@ export function settleOperation(database: Database, entry: OperationSettle): Pro
       if (settlement.state === 'succeeded') await tellLateSuccess(query, plan, entry.at)
       return undefined
     }
-    const key = { ...plan, at: entry.at }
-    const { kind, amount_minor } = plan
-    // A reversal takes back what its payment never had: that stays as it is.
-    if (kind !== 'reversal') {
-      if (settlement.state === 'failed') await hold(query, key, released(kind, amount_minor, payment))
-      if (settlement.state === 'succeeded') {
-        const holdings = succeeded(kind, amount_minor, payment)
-        if (kind !== 'cancel') await addEntry(query, plan, entry.at)
-        await hold(query, key, holdings)
-      }
+    const { kind } = plan
+    const after = holdingsAfter(entry, payment)
+    if (after !== payment) {
+      if (settlement.state === 'succeeded' && kind !== 'cancel') await addEntry(query, plan, entry.at)
+      await hold(query, { ...plan, at: entry.at }, after)
     }
     const now = await findPaymentWithin(query, plan)
     const operation = now.operations.find(({ id }) => id === plan.operation_id)!
     await tell(query, plan, entry.at, `${kind}.${settlement.state}`, operation.id, operation)
-    const isDone = settlement.state === 'succeeded' && kind !== 'reversal'
-    const to = isDone ? operationRules[kind].to : payment.status
-    if (to !== payment.status) await tell(query, plan, entry.at, `payment.${to}`, plan.payment_id, now)
+    if (after.status !== payment.status)
+      await tell(query, plan, entry.at, `payment.${after.status}`, plan.payment_id, now)
     // The cardholder was waited for in vain: what the payment was to begin does not begin.
     if (kind === 'cancel')
       for (const statement of settleStatements([{ ...plan, payment: now }])) await query(statement)
@@ -56,6 +50,14 @@ export function settleOperation(database: Database, entry: OperationSettle): Pro
     if (entry.by_hand !== null) await auditResolution(query, plan.operation_id, entry.by_hand)
     return operation
   })
+}
+
+/** What the payment holds from then on. A reversal takes back what its payment never had. */
+function holdingsAfter({ plan, settlement }: OperationSettle, payment: Holdings): Holdings {
+  const { kind, amount_minor } = plan
+  if (kind === 'reversal') return payment
+  if (settlement.state === 'failed') return released(kind, amount_minor, payment)
+  return settlement.state === 'succeeded' ? succeeded(kind, amount_minor, payment) : payment
 }
 
 async function changeState(query: Query, { plan, settlement, at, resolve_after_ms }: OperationSettle) {

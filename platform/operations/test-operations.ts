@@ -3,10 +3,9 @@ import { connector } from '@coffer/connectors/stripe/index.ts'
 import { newId } from '@coffer/core/ids.ts'
 import { money } from '@coffer/core/money.ts'
 import type { AttemptPlan } from '../payments/attempt.ts'
-import { type Ending, settlementOf } from '../payments/machine.ts'
-import { settledPayment } from '../payments/settled-payment.ts'
+import type { Ending } from '../payments/machine.ts'
 import type { PaymentStore } from '../payments/store.ts'
-import { intentOf, newPlan } from '../payments/test-attempts.ts'
+import { intentOf, newPlan, settleBy } from '../payments/test-attempts.ts'
 import type { OperationInsert } from './queries.ts'
 
 /** A payment of 100 that its PSP has authorized, and captured where that is automatic. */
@@ -16,7 +15,6 @@ export async function authorizedPayment(
 ): Promise<AttemptPlan> {
   const plan = newPlan({ capture, amount_minor: 100n })
   await payments.insertIntent(intentOf(plan))
-  const payment = (await payments.get(plan.merchant_id, plan.payment_id))!
   const ending: Ending = {
     kind: 'approved',
     amount: money(100n, 'USD'),
@@ -25,17 +23,7 @@ export async function authorizedPayment(
     network_transaction_id: null,
     transaction_link_id: null,
   }
-  const settled = settledPayment(payment, ending, new Date())
-  await payments.settle({
-    ...plan,
-    settlement: settlementOf(ending),
-    payment: settled,
-    idempotency_key: null,
-    response_status: 201,
-    response_body: JSON.stringify(settled),
-    resolve_after_ms: null,
-    wait: null,
-  })
+  await settleBy(payments, plan, ending)
   return plan
 }
 

@@ -7,6 +7,7 @@ import { newId } from '@coffer/core/ids.ts'
 import { counter } from '@coffer/core/metrics.ts'
 import type { Statement } from '@coffer/core/postgres.ts'
 import { columnsOf } from '@coffer/core/rows.ts'
+import { newOperation } from '../operations/new-operation.ts'
 import type { AttemptState } from './machine.ts'
 import type { Operation } from './schemas.ts'
 import type { SettlementUpdate } from './settlement-queries.ts'
@@ -97,20 +98,14 @@ const stepOf = ({ entries }: SettlementUpdate['settlement']) =>
 function reversalOf({ settlement, payment }: SettlementUpdate): Operation | null {
   const at = payment.updated_at
   if (settlement.entries.length === 0 || settlement.psp_reference === null) return null
-  return {
+  const begun = {
     id: newId('operation', Date.parse(at)),
     object: 'reversal',
     payment: payment.id,
-    status: 'sending',
     amount: Number(settlement.entry_minor),
     currency: payment.currency,
     reason: null,
     final: null,
-    psp_reference: null,
-    failure: null,
-    parked: false,
-    reversed: false,
-    created_at: at,
-    updated_at: at,
-  }
+  } as const
+  return newOperation(begun, at)
 }

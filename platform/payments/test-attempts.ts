@@ -9,8 +9,10 @@ import { systemClock } from '@coffer/core/time.ts'
 import { quietLog } from '../../test/support/postgres.ts'
 import type { AttemptPlan, ChargedCard } from './attempt.ts'
 import { createEndLate, type EndLateDeps } from './end-late.ts'
+import { type Ending, settlementOf } from './machine.ts'
 import type { IntentInsert } from './queries.ts'
 import type { Payment } from './schemas.ts'
+import { settledPayment } from './settled-payment.ts'
 import type { PaymentStore } from './store.ts'
 
 /** A test, or a whole file through node:test's own `after`. */
@@ -125,6 +127,23 @@ export function endLateOf(store: PaymentStore, changes: Partial<EndLateDeps> = {
     carryOutBehind() {},
     ...changes,
   })
+}
+
+/** As an answer, a look-up or a re-send ends an attempt that no request waits for. */
+export async function settleBy(store: PaymentStore, plan: AttemptPlan, ending: Ending) {
+  const payment = (await store.get(plan.merchant_id, plan.payment_id))!
+  const settled = settledPayment(payment, ending, new Date(), plan.attempt_id)
+  const is_applied = await store.settle({
+    ...plan,
+    settlement: settlementOf(ending),
+    payment: settled,
+    idempotency_key: null,
+    response_status: 201,
+    response_body: JSON.stringify(settled),
+    resolve_after_ms: null,
+    wait: null,
+  })
+  return { is_applied, settled }
 }
 
 export function answered(status: number, body: unknown): HttpResponse {

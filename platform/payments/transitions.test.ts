@@ -5,10 +5,9 @@ import { newId } from '@coffer/core/ids.ts'
 import { money } from '@coffer/core/money.ts'
 import { startTestPostgres } from '../../test/support/postgres.ts'
 import { operationTransitions } from '../operations/machine.ts'
-import { attemptTransitions, type Ending, paymentTransitions, settlementOf } from './machine.ts'
-import { settledPayment } from './settled-payment.ts'
+import { attemptTransitions, type Ending, paymentTransitions } from './machine.ts'
 import { createPaymentStore } from './store.ts'
-import { intentOf, newPlan } from './test-attempts.ts'
+import { intentOf, newPlan, settleBy } from './test-attempts.ts'
 
 const postgres = await startTestPostgres({ after })
 const database = postgres.open('coffer_platform_service')
@@ -84,18 +83,7 @@ const approvedFor = (minor: bigint, captured: boolean): Ending => ({
 async function settledAs(amount_minor: bigint, ending: Ending) {
   const begun = newPlan({ amount_minor })
   await store.insertIntent(intentOf(begun))
-  const payment = (await store.get(begun.merchant_id, begun.payment_id))!
-  const settled = settledPayment(payment, ending, new Date())
-  await store.settle({
-    ...begun,
-    settlement: settlementOf(ending),
-    payment: settled,
-    idempotency_key: null,
-    response_status: 201,
-    response_body: JSON.stringify(settled),
-    resolve_after_ms: null,
-    wait: null,
-  })
+  const { settled } = await settleBy(store, begun, ending)
   const { status, amount, amount_authorized, amount_captured } = (await store.get(
     begun.merchant_id,
     begun.payment_id,

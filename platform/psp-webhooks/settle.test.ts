@@ -11,10 +11,8 @@ import { operationSettlementOf } from '../operations/machine.ts'
 import { createOperationStore } from '../operations/store.ts'
 import { authorizedPayment, insertOf } from '../operations/test-operations.ts'
 import type { AttemptPlan } from '../payments/attempt.ts'
-import { settlementOf } from '../payments/machine.ts'
-import { settledPayment } from '../payments/settled-payment.ts'
 import { createPaymentStore } from '../payments/store.ts'
-import { endLateOf, intentOf, newPlan } from '../payments/test-attempts.ts'
+import { endLateOf, intentOf, newPlan, settleBy } from '../payments/test-attempts.ts'
 import { endingOf } from '../retries/advice.ts'
 import { noticeText } from './notice-text.ts'
 import * as queries from './queries.ts'
@@ -86,20 +84,8 @@ const about = (plan: AttemptPlan, outcome: Outcome): About => ({
 })
 
 /** As an answer, a look-up or a re-send settles an attempt. */
-async function settleBy(plan: AttemptPlan, outcome: Outcome): Promise<boolean> {
-  const payment = (await store.get(plan.merchant_id, plan.payment_id))!
-  const ending = endingOf(outcome, null, new Date())
-  const settled = settledPayment(payment, ending, new Date(), plan.attempt_id)
-  return store.settle({
-    ...plan,
-    settlement: settlementOf(ending),
-    payment: settled,
-    idempotency_key: null,
-    response_status: 201,
-    response_body: JSON.stringify(settled),
-    resolve_after_ms: null,
-    wait: null,
-  })
+async function settleAs(plan: AttemptPlan, outcome: Outcome): Promise<boolean> {
+  return (await settleBy(store, plan, endingOf(outcome, null, new Date()))).is_applied
 }
 
 async function eventsOf(plan: AttemptPlan): Promise<string[]> {
@@ -153,8 +139,8 @@ test('F-19: answer, webhooks and resolver in any order end a payment in one and 
     const plan = newPlan({ capture: truth.kind === 'approved' && !truth.captured ? 'manual' : 'automatic' })
     await store.insertIntent(intentOf(plan))
     const run: Record<Step, () => Promise<unknown>> = {
-      answer: () => settleBy(plan, truth),
-      lost_answer: () => settleBy(plan, unknown),
+      answer: () => settleAs(plan, truth),
+      lost_answer: () => settleAs(plan, unknown),
       webhook: () => receive(plan, about(plan, truth), { event_id: 'evt_1' }),
       second_webhook: () =>
         receive(
@@ -162,7 +148,7 @@ test('F-19: answer, webhooks and resolver in any order end a payment in one and 
           about(plan, truth.kind === 'approved' ? { ...truth, network_transaction_id: null } : truth),
         ),
       repeated_webhook: () => receive(plan, about(plan, truth), { event_id: 'evt_1' }),
-      resolver: () => settleBy(plan, truth),
+      resolver: () => settleAs(plan, truth),
       worker: () => carryOut(),
     }
     for (const step of order) await run[step]()
@@ -189,7 +175,7 @@ test('a refusal is left to the answer while that is waited for, and settles what
   const plan = newPlan()
   await store.insertIntent(intentOf(plan))
   assert.deepEqual(await receiveAndCarryOut(plan, about(plan, declined)), ['not yet'])
-  await settleBy(plan, unknown)
+  await settleAs(plan, unknown)
   assert.deepEqual(await carryOut(), ['settled'])
   assert.equal((await store.get(plan.merchant_id, plan.payment_id))!.status, 'declined')
 })
@@ -224,7 +210,7 @@ test('a payment that waits for its cardholder ends by webhook, once, whatever co
   ] as const) {
     const plan = newPlan()
     await store.insertIntent(intentOf(plan))
-    await settleBy(plan, actionRequired)
+    await settleAs(plan, actionRequired)
     assert.deepEqual(await receiveAndCarryOut(plan, about(plan, outcome)), ['settled'])
     assert.deepEqual(await receiveAndCarryOut(plan, about(plan, outcome)), ['known'])
     assert.deepEqual(await receiveAndCarryOut(plan, about(plan, actionRequired)), ['known'])
@@ -236,7 +222,7 @@ test('a payment that waits for its cardholder ends by webhook, once, whatever co
 test('of a cancel and a cardholder who authenticates one comes first, and a late success is told', async () => {
   const plan = newPlan({ capture: 'manual' })
   await store.insertIntent(intentOf(plan))
-  await settleBy(plan, actionRequired)
+  await settleAs(plan, actionRequired)
   const cancel = await operationStore.insert(insertOf(plan, { kind: 'cancel' }))
   assert.ok(cancel.verdict === 'inserted')
   assert.deepEqual(await receiveAndCarryOut(plan, about(plan, approved(false))), ['not yet'])
@@ -254,7 +240,7 @@ test('of a cancel and a cardholder who authenticates one comes first, and a late
 test('a success after a definite failure is told, not applied, and taken back', async () => {
   const plan = newPlan()
   await store.insertIntent(intentOf(plan))
-  await settleBy(plan, { kind: 'rejected', psp_code: 'refused', message: 'refused' })
+  await settleAs(plan, { kind: 'rejected', psp_code: 'refused', message: 'refused' })
   assert.deepEqual(await receiveAndCarryOut(plan, about(plan, approved(true))), ['late'])
   assert.equal((await store.get(plan.merchant_id, plan.payment_id))!.status, 'failed')
   assert.deepEqual(await eventsOf(plan), ['payment.failed', 'payment.late_success', 'reversal.created'])

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
-import { type Api, firstApi, simulatorOf } from '../support/api.ts'
+import { type Api, accountName, firstApi, simulatorOf } from '../support/api.ts'
 import { processesIn } from '../support/processes.ts'
 import { eventually, startProduct, temporaryFolder } from '../support/product.ts'
 import { failoverPlaces } from './crash-matrix.ts'
@@ -14,7 +14,7 @@ async function useTwoConnections(api: Api, base_url: string): Promise<void> {
     psp: 'stripe',
     name: 'Second',
     base_url,
-    secret: `sk_test_${randomUUID().replaceAll('-', '')}_1`,
+    secret: `sk_test_${accountName()}_1`,
   }
   const second = await api.call<{ id: string }>('POST', '/v1/connections', { body })
   assert.equal(second.status, 201, second.text)

@@ -2,10 +2,10 @@
 // killed is gone; while the store is away nothing is guessed. And none is ever on a disk.
 
 import assert from 'node:assert/strict'
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { after, type TestContext, test } from 'node:test'
 import type { Payment } from '@coffer/platform/payments/schemas.ts'
-import { type Api, apiOf, assertProblem } from '../support/api.ts'
+import { type Api, accountName, apiOf, assertProblem } from '../support/api.ts'
 import { newCanaries, scanFolder } from '../support/canary-scan.ts'
 import { noRedis, startRedis } from '../support/redis.ts'
 import { createMerchantKey } from '../support/retrying-merchant.ts'
@@ -19,7 +19,7 @@ async function merchantOf(roles: RoleProcesses) {
   const [service, relay] = ['coffer_access_service', 'coffer_access_relay'] as const
   const { secret_key } = await createMerchantKey(roles.postgres.url(service), roles.postgres.url(relay))
   const at = (place: 'vault' | 'second_vault' | 'platform') => apiOf(roles.at[place].url, secret_key)
-  const secret = `sk_test_${randomUUID().replaceAll('-', '')}_1`
+  const secret = `sk_test_${accountName()}_1`
   const body = { psp: 'stripe', name: 'Stripe', base_url: roles.simulator_url, secret }
   assert.equal((await at('vault').call('POST', '/v1/connections', { body })).status, 201)
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { firstApi, type Page, queryDatabase, simulatorOf } from '../support/api.ts'
+import { chargedAsFailed } from '../support/charged-as-failed.ts'
 import { processesIn } from '../support/processes.ts'
 import { eventually, type Product, startProduct, temporaryFolder } from '../support/product.ts'
 
@@ -37,20 +38,9 @@ for (const place of [
       data_directory,
       environment: { ...environment, COFFER_FAILPOINT: place },
     })
-    const api = firstApi(doomed)
     const address = await webhookAddress(doomed)
     await tellAt(doomed, 'http://127.0.0.1:1/gone')
-    await simulatorOf(doomed).faults(
-      { kind: 'reset_after', times: 1 },
-      { kind: '500', match: { path: '/v1/charges*', method: 'GET' } },
-    )
-    const { body: made } = await api.createPayment({ card: (await api.card()).id })
-    assert.equal(made.status, 'unknown')
-    const aged = `update attempts set created_at = created_at - interval '1 hour' where payment_id = $1`
-    await queryDatabase(doomed, 'platform', aged, [made.id])
-    const body = { outcome: 'failed', reason: 'not in the dashboard' }
-    assert.equal((await api.call('POST', `/v1/payments/${made.id}/resolve`, { body })).status, 200)
-    await simulatorOf(doomed).noFaults()
+    const made = await chargedAsFailed(doomed)
     await tellAt(doomed, address)
     await eventually(() => processesIn(data_directory).length === 0)
 
